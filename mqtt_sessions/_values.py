@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     import attrs
 
-    value = partial(attrs.define, slots=True, weakref_slot=False, unsafe_hash=True, on_setattr=[])
+    value = partial(attrs.define, slots=True, weakref_slot=False, unsafe_hash=True)
 
 __all__ = ["hidden_bytes", "value"]
 
