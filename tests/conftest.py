@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+
+# A slow machine is no fault of the code under test.
+settings.register_profile("mqtt_sessions", deadline=None)
+settings.load_profile("mqtt_sessions")
+
+
+def require_program(name: str) -> str:
+    """The path of an external program that a test runs.
+
+    Where it is missing, a user's run skips the test and says why; in CI, where a skipped test would
+    pass for a proof, it fails.
+    """
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    message = f"{name} is not installed (Debian: mosquitto-clients)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(name="require_program")
+def _require_program() -> Callable[[str], str]:
+    """The same, for test modules that would rather not import from here."""
+    return require_program
