@@ -1,0 +1,141 @@
+"""Which module may import which, and what no module of the core may import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mqtt_sessions"
+
+# Every module imports only from layers above its own, or from what stands before it in its own.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("_values", "errors", "reason_codes"),
+    ("messages", "subscriptions", "topics"),
+    ("policy",),  # before events, since ClientConnected carries a policy
+    ("events", "actions", "notices", "changes"),
+    ("packet_ids", "flows"),
+    ("deadlines", "queue"),
+    ("turn",),
+    ("session",),
+    ("topic_tree", "shared_groups", "retained", "wills"),
+    ("store",),
+    ("topic_aliases",),
+)
+RANKS = {
+    name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)
+}
+
+# Clocks, sockets, files, tasks, logs and chance: everything that would make two runs differ.
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "socket",
+    "ssl",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "uuid",
+}
+CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+WIRE = sorted((PACKAGE / "wire").glob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """All modules that a file imports, those for type checking too, by absolute name."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: imports are absolute"
+            assert node.module is not None
+            if node.module == "mqtt_sessions":
+                yield from (f"mqtt_sessions.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def own_imports(path: Path) -> list[str]:
+    return [
+        name.removeprefix("mqtt_sessions.")
+        for name in imports(path)
+        if name.startswith("mqtt_sessions.")
+    ]
+
+
+def ident(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("path", CORE, ids=ident)
+def test_every_module_has_its_layer(path: Path) -> None:
+    assert path.stem in RANKS
+
+
+@pytest.mark.parametrize("path", CORE, ids=ident)
+def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
+    for name in own_imports(path):
+        assert RANKS[name] < RANKS[path.stem], f"{path.stem} imports {name}"
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE, PACKAGE / "__init__.py"], ids=ident)
+def test_nothing_reads_a_clock_opens_a_socket_or_draws_a_number(path: Path) -> None:
+    assert not {name.partition(".")[0] for name in imports(path)} & IMPURE
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE, PACKAGE / "__init__.py"], ids=ident)
+def test_only_the_two_dependencies_and_the_standard_library(path: Path) -> None:
+    allowed = {
+        "__future__",
+        "abc",
+        "array",
+        "attrs",
+        "bisect",
+        "collections",
+        "enum",
+        "functools",
+        "heapq",
+        "itertools",
+        "math",
+        "mqtt_sessions",
+        "operator",
+        "sortedcontainers",
+        "struct",
+        "types",
+        "typing",
+    }
+    assert {name.partition(".")[0] for name in imports(path)} <= allowed
+
+
+@pytest.mark.parametrize("path", [*CORE, PACKAGE / "__init__.py"], ids=ident)
+def test_nothing_imports_the_codec(path: Path) -> None:
+    assert not [name for name in own_imports(path) if name.split(".")[0] == "wire"]
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
+def test_no_builtin_that_does_input_or_output(path: Path) -> None:
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
+def test_modules_stay_readable_at_one_go(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 660  # about 600, and a tenth of grace
