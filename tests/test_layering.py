@@ -19,6 +19,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
     ("turn",),
+    ("connection", "state"),
+    ("inbound", "outbound"),
     ("session",),
     ("topic_tree", "shared_groups", "retained", "wills"),
     ("store",),
@@ -55,9 +57,19 @@ CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 WIRE = sorted((PACKAGE / "wire").glob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """All modules that a file imports, those for type checking too, by absolute name."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+def imports(path: Path, *, at_run_time: bool = False) -> Iterator[str]:
+    """All modules that a file imports by absolute name, those for type checking too if wanted."""
+    tree = ast.parse(path.read_text(), str(path))
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if at_run_time and node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -69,10 +81,10 @@ def imports(path: Path) -> Iterator[str]:
                 yield node.module
 
 
-def own_imports(path: Path) -> list[str]:
+def own_imports(path: Path, *, at_run_time: bool = False) -> list[str]:
     return [
         name.removeprefix("mqtt_sessions.")
-        for name in imports(path)
+        for name in imports(path, at_run_time=at_run_time)
         if name.startswith("mqtt_sessions.")
     ]
 
@@ -88,8 +100,14 @@ def test_every_module_has_its_layer(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CORE, ids=ident)
 def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
-    for name in own_imports(path):
+    for name in own_imports(path, at_run_time=True):
         assert RANKS[name] < RANKS[path.stem], f"{path.stem} imports {name}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=ident)
+def test_types_too_come_from_above_or_from_the_same_layer(path: Path) -> None:
+    for name in own_imports(path):
+        assert RANKS[name][0] <= RANKS[path.stem][0], f"{path.stem} names types of {name}"
 
 
 @pytest.mark.parametrize("path", [*CORE, *WIRE, PACKAGE / "__init__.py"], ids=ident)
