@@ -1,0 +1,122 @@
+"""What belongs to one network connection and is gone with it.
+
+Spec: MQTT 5.0 §4.9 [NN-1.9]: quota, Receive Maximum, Maximum Packet Size and Keep Alive are not
+session state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from mqtt_sessions.deadlines import DeadlineKind, Timer
+
+if TYPE_CHECKING:
+    from mqtt_sessions.state import SessionState
+
+__all__ = ["CLOSED", "Link", "RetryTimer"]
+
+_INF = float("inf")
+
+
+class RetryTimer(Timer):
+    """When what was sent on this connection is sent again; MQTT 3.x only.
+
+    Spec: MQTT 3.1.1 §4.4 [NN-8.1].
+    """
+
+    __slots__ = ("client_id", "pause", "sent_at")
+
+    kind = DeadlineKind.RETRY
+    moves = True
+
+    def __init__(self, client_id: str, pause: float) -> None:
+        super().__init__()
+        self.client_id = client_id
+        self.pause = pause
+        self.sent_at: dict[int, float] = {}
+
+    @property
+    def due(self) -> float:
+        for at in self.sent_at.values():  # in order of sending, the oldest first
+            return at + self.pause
+        return _INF
+
+    @property
+    def interval(self) -> float:
+        return self.pause
+
+    @property
+    def subject(self) -> str:
+        return self.client_id
+
+
+class Link(Timer):
+    """An open connection; as a timer, its keep alive.
+
+    Attributes:
+        alive_until: When keep alive ends the connection unless a packet comes; infinity: never.
+        unsent: In flight from an earlier connection and not yet sent again on this one, in order.
+        unitless: In the PUBREL phase since an earlier connection: no unit of the window [NN-10.8].
+        receive_maximum: Incoming QoS 1 and 2 PUBLISH packets that may be open; None: no matter.
+        inbound_units: Incoming QoS 1 and 2 identifiers that are open on this connection.
+        held: Nothing new may be sent: the connection is congested, or `unsent` comes first.
+    """
+
+    __slots__ = (
+        "alive_until",
+        "congested",
+        "connection",
+        "expiry_asked",
+        "held",
+        "inbound_units",
+        "keep_alive_interval",
+        "maximum_packet_size",
+        "receive_maximum",
+        "retry",
+        "session",
+        "unitless",
+        "unsent",
+        "version",
+        "window",
+    )
+
+    kind = DeadlineKind.KEEP_ALIVE
+    moves = True
+
+    connection: Hashable
+    session: SessionState | None
+
+    def __init__(self, connection: Hashable, session: SessionState | None, version: int) -> None:
+        super().__init__()
+        self.connection = connection
+        self.session = session
+        self.version = version
+        self.alive_until = _INF
+        self.keep_alive_interval = _INF
+        self.window = 0
+        self.maximum_packet_size: int | None = None
+        self.receive_maximum: int | None = None
+        self.expiry_asked = 0
+        self.held = False
+        self.congested = False
+        self.unsent: dict[int, None] = {}
+        self.unitless: set[int] = set()
+        self.inbound_units: set[int] = set()
+        self.retry: RetryTimer | None = None
+
+    @property
+    def due(self) -> float:
+        return self.alive_until
+
+    @property
+    def interval(self) -> float:
+        return self.keep_alive_interval
+
+    @property
+    def subject(self) -> str:
+        return "" if self.session is None else self.session.client_id
+
+
+CLOSED = Link(None, None, 0)
+"""Stands for every connection that is closed and whose `ConnectionLost` has not come yet."""

@@ -1,0 +1,206 @@
+"""Retained messages of all sessions together, and their replay to a new subscription.
+
+Topics stand in a `SortedDict`, so that a replay is a cursor (the last topic looked at) that stays
+true whatever is stored or removed meanwhile, and a filter is looked for only among the topics
+that begin like it.
+
+Spec: MQTT 5.0 §3.3.1.3 [NN-14.1] to [NN-14.6].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedDict
+
+from mqtt_sessions.deadlines import DeadlineKind, Timer
+from mqtt_sessions.messages import Message
+from mqtt_sessions.notices import DropReason
+from mqtt_sessions.policy import SessionLimits
+from mqtt_sessions.queue import size_in_queue
+from mqtt_sessions.state import Route, SessionState
+from mqtt_sessions.topics import matches
+
+__all__ = ["Replay", "Retained", "RetainedStore"]
+
+
+class Retained(Timer):
+    """A retained message; as a timer, its expiry."""
+
+    __slots__ = ("message", "publisher", "received_at", "told")
+
+    kind = DeadlineKind.RETAINED_EXPIRY
+
+    def __init__(
+        self, message: Message, received_at: float, told: int | None, publisher: str | None
+    ) -> None:
+        super().__init__()
+        self.message = message
+        self.received_at = received_at
+        self.told = told
+        self.publisher = publisher
+
+    @property
+    def subject(self) -> str:
+        return self.message.topic_name
+
+
+class RetainedStore:
+    """At most one retained message a topic.
+
+    *Bound* `SessionLimits.maximum_retained_messages`, `maximum_retained_bytes`.
+    """
+
+    __slots__ = ("_by_topic", "_qos0", "size")
+
+    def __init__(self) -> None:
+        self._by_topic: SortedDict = SortedDict()
+        self._qos0: dict[str, None] = {}  # in order of arrival: the first to give way
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._by_topic)
+
+    def get(self, topic_name: str) -> Retained | None:
+        """The topic's message. *Cost* O(1)."""
+        entry: Retained | None = self._by_topic.get(topic_name)
+        return entry
+
+    def put(self, entry: Retained) -> None:
+        """Store a message for a topic that has none. *Cost* O(log topics)."""
+        topic_name = entry.message.topic_name
+        self._by_topic[topic_name] = entry
+        self.size += size_in_queue(entry.message)
+        if entry.message.qos == 0:
+            self._qos0[topic_name] = None
+
+    def pop(self, topic_name: str) -> Retained | None:
+        """Remove the topic's message. *Cost* O(log topics)."""
+        entry: Retained | None = self._by_topic.pop(topic_name, None)
+        if entry is not None:
+            self.size -= size_in_queue(entry.message)
+            self._qos0.pop(topic_name, None)
+        return entry
+
+    def lacks_room(self, message: Message, limits: SessionLimits) -> DropReason | None:
+        """Which bound this message would break beside all others, its topic's own left out."""
+        old = self.get(message.topic_name)
+        count = len(self) + (1 if old is None else 0)
+        maximum = limits.maximum_retained_messages
+        if maximum is not None and count > maximum:
+            return DropReason.QUEUE_FULL
+        if limits.maximum_retained_bytes is not None:
+            size = self.size + size_in_queue(message)
+            if old is not None:
+                size -= size_in_queue(old.message)
+            if size > limits.maximum_retained_bytes:
+                return DropReason.BYTES_FULL
+        return None
+
+    def victims(self, message: Message, limits: SessionLimits) -> list[Retained] | None:
+        """QoS 0 messages that give way to this one; None if even all of them do not suffice.
+
+        *Cost* O(victims).
+        """
+        old = self.get(message.topic_name)
+        count = len(self) + (1 if old is None else 0)
+        size = self.size + size_in_queue(message)
+        if old is not None:
+            size -= size_in_queue(old.message)
+        victims: list[Retained] = []
+        candidates = iter(self._qos0)
+        max_count, max_size = limits.maximum_retained_messages, limits.maximum_retained_bytes
+        while (max_count is not None and count > max_count) or (
+            max_size is not None and size > max_size
+        ):
+            topic_name = next(candidates, None)
+            if topic_name is None:
+                return None
+            if topic_name == message.topic_name:
+                continue
+            victim = self._by_topic[topic_name]
+            victims.append(victim)
+            count -= 1
+            size -= size_in_queue(victim.message)
+        return victims
+
+    def after(self, topic_filter: str, cursor: str | None) -> Iterator[Retained]:
+        """Messages whose topic could match the filter, in order of topic, behind a cursor.
+
+        *Cost* O(log topics), then O(1) each.
+        """
+        prefix = _literal_prefix(topic_filter)
+        start = prefix if cursor is None or cursor < prefix else cursor
+        for topic_name in self._by_topic.irange(start):
+            if not topic_name.startswith(prefix):
+                break
+            if topic_name != cursor:
+                yield self._by_topic[topic_name]
+
+
+def _literal_prefix(topic_filter: str) -> str:
+    """What every topic that matches begins with."""
+    for index, character in enumerate(topic_filter):
+        if character == "+":
+            return topic_filter[:index]
+        if character == "#":
+            return topic_filter[: max(0, index - 1)]  # the parent level matches too
+    return topic_filter
+
+
+class Replay(Timer):
+    """Retained messages that a session has called up and not been sent yet.
+
+    As a timer: the replay was cut off though the connection could take more, and goes on at once.
+
+    Attributes:
+        cursors: Filter to the last topic looked at, in order of subscribing.
+        superseded: Topics on which the session got a newer live message meanwhile [NN-14.6].
+        first: Whether the replay has the next free unit of the window, or the queue.
+        looks: Topics that may still be looked at in this call.
+    """
+
+    __slots__ = ("cursors", "first", "looks", "session", "superseded")
+
+    kind = DeadlineKind.RETAINED_REPLAY
+
+    def __init__(self, session: SessionState) -> None:
+        super().__init__()
+        self.session = session
+        self.cursors: dict[str, str | None] = {}
+        self.superseded: set[str] = set()
+        self.first = True
+        self.looks = 0
+
+    @property
+    def subject(self) -> str:
+        return self.session.client_id
+
+    def supersede(self, topic_name: str, store: RetainedStore) -> None:
+        """A live message goes out: an older retained one must not come after it."""
+        if store.get(topic_name) is None:
+            return
+        for topic_filter, cursor in self.cursors.items():
+            if (cursor is None or cursor < topic_name) and matches(topic_filter, topic_name):
+                self.superseded.add(topic_name)
+                return
+
+    def next_match(self, store: RetainedStore) -> tuple[Retained, Route] | None:
+        """The next message to send and its subscription; None: finished, or `looks` ran out.
+
+        *Cost* O(topics looked at).
+        """
+        while self.cursors:
+            topic_filter, cursor = next(iter(self.cursors.items()))
+            route = self.session.route(topic_filter)
+            assert route is not None
+            for entry in store.after(topic_filter, cursor):
+                if self.looks == 0:
+                    return None
+                self.looks -= 1
+                topic_name = entry.message.topic_name
+                self.cursors[topic_filter] = topic_name
+                if topic_name not in self.superseded and matches(topic_filter, topic_name):
+                    return entry, route
+            del self.cursors[topic_filter]
+        return None

@@ -1,0 +1,243 @@
+"""The state of one session: what it holds, and nothing that it does.
+
+Spec: MQTT 5.0 §4.1 [NN-1.7].
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mqtt_sessions.connection import Link
+from mqtt_sessions.deadlines import DeadlineKind, Timer
+from mqtt_sessions.messages import Delivery, Message, Will
+from mqtt_sessions.queue import Queue
+from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.turn import Settings
+
+__all__ = [
+    "ABANDONED",
+    "NO_LOCAL",
+    "QOS",
+    "RELEASED",
+    "RETAIN_AS_PUBLISHED",
+    "Exchange",
+    "InboundIds",
+    "PendingWill",
+    "Released",
+    "Route",
+    "SessionState",
+]
+
+_INF = float("inf")
+
+QOS: Final = 3
+RETAIN_AS_PUBLISHED: Final = 4
+NO_LOCAL: Final = 8
+
+
+class Route:
+    """A subscription in force, shared by the session that has it and the topic tree.
+
+    `options` packs what a publish looks at into one integer, so that it is also the key under
+    which one delivery is made for all receivers alike: QoS (2 bits), Retain As Published, No
+    Local, Retain Handling (2 bits), Subscription Identifier (0: none).
+    """
+
+    __slots__ = ("options", "session", "topic_filter")
+
+    def __init__(self, session: SessionState, topic_filter: str, options: int) -> None:
+        self.session = session
+        self.topic_filter = topic_filter
+        self.options = options
+
+    @staticmethod
+    def pack(subscription: Subscription, granted_qos: int) -> int:
+        """The options of a subscription."""
+        return (
+            granted_qos
+            | (RETAIN_AS_PUBLISHED if subscription.retain_as_published else 0)
+            | (NO_LOCAL if subscription.no_local else 0)
+            | subscription.retain_handling << 4
+            | (subscription.subscription_id or 0) << 6
+        )
+
+    @property
+    def subscription(self) -> Subscription:
+        """The value for hosts, with the granted QoS."""
+        options = self.options
+        return Subscription(
+            self.topic_filter,
+            options & QOS,
+            bool(options & NO_LOCAL),
+            bool(options & RETAIN_AS_PUBLISHED),
+            options >> 4 & 3,
+            options >> 6 or None,
+        )
+
+
+class Released:
+    """What stands in flight for an exchange in its PUBREL phase; the message has left."""
+
+    __slots__ = ()
+
+    qos: Final = 3
+    """The phase, where a delivery in flight has its QoS; see `flows.Phase`."""
+
+
+RELEASED = Released()
+ABANDONED = Released()
+"""The same for a message that was too large to be sent again and was dropped [NN-8.7]."""
+
+Exchange = Delivery | Released
+
+
+class PendingWill(Timer):
+    """A will whose delay runs."""
+
+    __slots__ = ("client_id", "message")
+
+    kind = DeadlineKind.WILL_DELAY
+
+    def __init__(self, client_id: str, message: Message) -> None:
+        super().__init__()
+        self.client_id = client_id
+        self.message = message
+
+    @property
+    def subject(self) -> str:
+        return self.client_id
+
+
+class InboundIds(Timer):
+    """Incoming QoS 2 exchanges of a session; as a timer, their time-out.
+
+    Attributes:
+        ends_at: Identifier to the instant at which it is forgotten (infinity: at PUBREL).
+        routing: Those whose message the host's router still has; only without a store.
+    """
+
+    __slots__ = ("client_id", "ends_at", "pause", "routing")
+
+    kind = DeadlineKind.INBOUND_QOS2
+    moves = True
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__()
+        self.client_id = client_id
+        self.pause = _INF
+        self.ends_at: dict[int, float] = {}
+        self.routing: set[int] = set()
+
+    @property
+    def due(self) -> float:
+        return min(self.ends_at.values(), default=_INF)
+
+    @property
+    def interval(self) -> float:
+        return self.pause
+
+    @property
+    def subject(self) -> str:
+        return self.client_id
+
+
+class SessionState(Timer):
+    """Everything that a session holds; as a timer, its own expiry.
+
+    Kept small: containers are made on first use, a sole subscription needs none, and what a
+    connection needs is in its `Link`.
+
+    Attributes:
+        client_id: Its key.
+        settings: Policy, limits and options.
+        principal: Whom it is bound to.
+        expiry_interval: In force: 0 ends it with its connection, None never.
+        link: The open connection.
+        routes: Subscriptions: None, the only one, or filter to each.
+        queue: Made with the first accepted message.
+        in_flight: Packet identifier to exchange: deliveries in order of first sending, and among
+            them the PUBREL phases in order of their PUBRECs [MQTT-4.6.0-4].
+        last_packet_id: Where the next search for a free identifier starts.
+        inbound: Incoming QoS 2 exchanges.
+        will: As CONNECT brought it, or waiting for its delay.
+    """
+
+    __slots__ = (
+        "client_id",
+        "expiry_interval",
+        "in_flight",
+        "inbound",
+        "last_packet_id",
+        "link",
+        "principal",
+        "queue",
+        "routes",
+        "settings",
+        "will",
+    )
+
+    kind = DeadlineKind.SESSION_EXPIRY
+
+    def __init__(self, client_id: str, settings: Settings) -> None:
+        super().__init__()
+        self.client_id = client_id
+        self.settings = settings
+        self.principal: str | None = None
+        self.expiry_interval: float | None = 0
+        self.link: Link | None = None
+        self.routes: Route | dict[str, Route] | None = None
+        self.queue: Queue | None = None
+        self.in_flight: dict[int, Exchange] | None = None
+        self.last_packet_id = 0
+        self.inbound: InboundIds | None = None
+        self.will: Will | PendingWill | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.client_id
+
+    def route(self, topic_filter: str) -> Route | None:
+        """The subscription to this very filter. *Cost* O(1)."""
+        routes = self.routes
+        if routes is None:
+            return None
+        if isinstance(routes, Route):
+            return routes if routes.topic_filter == topic_filter else None
+        return routes.get(topic_filter)
+
+    def all_routes(self) -> list[Route]:
+        """All subscriptions, in order of their making. *Cost* O(subscriptions)."""
+        routes = self.routes
+        if routes is None:
+            return []
+        return [routes] if isinstance(routes, Route) else list(routes.values())
+
+    def route_count(self) -> int:
+        """How many subscriptions there are. *Cost* O(1)."""
+        routes = self.routes
+        if routes is None:
+            return 0
+        return 1 if isinstance(routes, Route) else len(routes)
+
+    def add_route(self, route: Route) -> None:
+        """Take in a subscription to a new filter. *Cost* O(1)."""
+        routes = self.routes
+        if routes is None:
+            self.routes = route
+        elif isinstance(routes, Route):
+            self.routes = {routes.topic_filter: routes, route.topic_filter: route}
+        else:
+            routes[route.topic_filter] = route
+
+    def remove_route(self, topic_filter: str) -> Route | None:
+        """Take out the subscription to this filter; None if there is none. *Cost* O(1)."""
+        routes = self.routes
+        if isinstance(routes, dict):
+            route = routes.pop(topic_filter, None)
+            if len(routes) == 1:
+                self.routes = next(iter(routes.values()))
+            return route
+        if routes is None or routes.topic_filter != topic_filter:
+            return None
+        self.routes = None
+        return routes

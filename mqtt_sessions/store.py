@@ -1,0 +1,576 @@
+"""`SessionStore`: all sessions of a broker, and the router between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, ClassVar
+
+from sortedcontainers import SortedList
+
+from mqtt_sessions import inbound, outbound
+from mqtt_sessions.connection import Link
+from mqtt_sessions.deadlines import DeadlineKind, Timer
+from mqtt_sessions.engine import Engine
+from mqtt_sessions.errors import InvalidState
+from mqtt_sessions.events import (
+    DisconnectReceived,
+    Event,
+    LimitsChanged,
+    MalformedPacketReceived,
+    MessagePublished,
+    PingReceived,
+    PubackReceived,
+    PubcompReceived,
+    PublishReceived,
+    PubrecReceived,
+    PubrelReceived,
+    SubscribeReceived,
+    UnsubscribeReceived,
+)
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.notices import (
+    DropReason,
+    FilterAdded,
+    FilterRemoved,
+    RetainedMessageDropped,
+    WillPublished,
+)
+from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.retained import Replay, Retained, RetainedStore
+from mqtt_sessions.session import Counters, Session
+from mqtt_sessions.state import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, SessionState
+from mqtt_sessions.subscribing import Granted
+from mqtt_sessions.topic_tree import Bucket, TopicTree
+from mqtt_sessions.topics import matches
+from mqtt_sessions.turn import Outcome, SizeOf, Turn
+
+__all__ = ["SessionStore"]
+
+_DEFAULT_POLICY = ExpiryPolicy()
+_DEFAULT_LIMITS = SessionLimits()
+_DEFAULT_OPTIONS = ServerOptions()
+
+_PACKETS = frozenset(
+    {
+        PublishReceived,
+        PubackReceived,
+        PubrecReceived,
+        PubrelReceived,
+        PubcompReceived,
+        SubscribeReceived,
+        UnsubscribeReceived,
+        PingReceived,
+        DisconnectReceived,
+        MalformedPacketReceived,
+    }
+)
+
+
+class SessionStore(Engine):
+    """All sessions of a broker: feed events in, perform the actions that come out.
+
+    Reads like a mapping from client id to `Session`. Not thread-safe, and never re-entered.
+
+    Args:
+        policy: When things end.
+        limits: How far things grow.
+        options: What the server offers.
+        size_of: Bytes of a PUBLISH packet, `size_of(delivery, protocol_version)`; pure and total.
+            Without it the Maximum Packet Size of clients is not looked at. `mqtt_sessions.wire`
+            has one.
+    """
+
+    def __init__(
+        self,
+        policy: ExpiryPolicy = _DEFAULT_POLICY,
+        limits: SessionLimits = _DEFAULT_LIMITS,
+        options: ServerOptions = _DEFAULT_OPTIONS,
+        size_of: SizeOf | None = None,
+    ) -> None:
+        super().__init__(policy, limits, options, size_of)
+        self._tree = TopicTree()
+        self._retained = RetainedStore()
+        self._replays: dict[SessionState, Replay] = {}
+        self._order: SortedList | None = None
+
+    # ------------------------------------------------------------ the door
+
+    def handle_many(self, events: Iterable[Event], now: float) -> Outcome:
+        """Take in packets that were read together: one merged outcome.
+
+        Only events of packets (`PublishReceived` to `MalformedPacketReceived`) of known
+        connections, because their faults are known before the first is taken in.
+
+        Raises:
+            InvalidState: One of them cannot happen now; none was taken in.
+
+        *Cost* that of the events, less one outcome each.
+        """
+        batch = tuple(events)
+        for event in batch:
+            if event.__class__ not in _PACKETS:
+                raise InvalidState(f"handle_many takes packets, not {type(event).__name__}")
+            if event.connection not in self._links:  # type: ignore[union-attr]
+                raise InvalidState(
+                    f"{type(event).__name__}.connection "
+                    f"{event.connection!r} is not known: "  # type: ignore[union-attr]
+                    "feed ClientConnected first"
+                )
+        changes: list[Any] = []
+        actions: list[Any] = []
+        notices: list[Any] = []
+        for event in batch:
+            outcome = self.handle(event, now)
+            changes += outcome.changes
+            actions += outcome.actions
+            notices += outcome.notices
+        return Outcome((), tuple(actions), tuple(notices))
+
+    # ------------------------------------------------------------ reading
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, client_id: object) -> bool:
+        return client_id in self._sessions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def __getitem__(self, client_id: str) -> Session:
+        if client_id not in self._sessions:
+            raise KeyError(client_id)
+        return Session.of(self, client_id)
+
+    def get(self, client_id: str) -> Session | None:
+        """The session of a client id, None if there is none. *Cost* O(1)."""
+        return Session.of(self, client_id) if client_id in self._sessions else None
+
+    def session_of(self, connection: Hashable) -> Session | None:
+        """The session that an open connection has. *Cost* O(1)."""
+        link = self._links.get(connection)
+        if link is None or link.session is None:
+            return None
+        return Session.of(self, link.session.client_id)
+
+    def page(self, after: str | None = None, limit: int = 100) -> tuple[str, ...]:
+        """Client ids in order, behind `after`; stable whatever begins or ends meanwhile.
+
+        *Cost* O(limit + log sessions); the first call sorts all ids, and from then on each new
+        session costs O(log sessions).
+        """
+        if self._order is None:
+            self._order = SortedList(self._sessions)
+        order = self._order
+        start = 0 if after is None else order.bisect_right(after)
+        return tuple(order[start : start + limit])
+
+    @property
+    def connected_count(self) -> int:
+        """Sessions with an open connection. *Cost* O(1)."""
+        return len(self._sessions) - self._parked
+
+    @property
+    def parked_count(self) -> int:
+        """Sessions without one. *Cost* O(1)."""
+        return self._parked
+
+    @property
+    def retained_count(self) -> int:
+        """Retained messages. *Cost* O(1)."""
+        return len(self._retained)
+
+    @property
+    def counters(self) -> Counters:
+        """Totals over all sessions, those that have ended included. *Cost* O(1)."""
+        turn = self._turn
+        return Counters(turn.accepted, turn.completed, dict(turn.dropped))
+
+    @property
+    def limits(self) -> SessionLimits:
+        """The limits in force."""
+        return self._settings.limits
+
+    def retained(
+        self, topic_filter: str = "#", after: str | None = None, limit: int = 100
+    ) -> tuple[Message, ...]:
+        """Retained messages that match, in order of topic name, behind `after`.
+
+        A bare `#` matches topics that begin with `$` too: this is for the host, not a client.
+
+        *Cost* O(topics that begin like the filter).
+        """
+        found: list[Message] = []
+        for entry in self._retained.after(topic_filter, after):
+            message = entry.message
+            if topic_filter == "#" or matches(topic_filter, message.topic_name):
+                found.append(message)
+                if len(found) == limit:
+                    break
+        return tuple(found)
+
+    # ------------------------------------------------------------ publishing
+
+    def _route_published(
+        self, session: SessionState, link: Link, event: PublishReceived, turn: Turn
+    ) -> None:
+        message, packet_id = event.message, event.packet_id
+        policy = session.settings.policy
+        told = policy.told_message_expiry(message.message_expiry_interval)
+        code = self._publish(message, session.client_id, policy, told, turn)
+        if not message.qos:
+            return
+        assert packet_id is not None
+        if code is ReasonCode.QUOTA_EXCEEDED:
+            inbound.refuse(link, message, packet_id, code, turn)
+        else:
+            inbound.answer(session, link, message.qos, packet_id, code, turn)
+
+    def _on_host_published(self, event: MessagePublished, turn: Turn) -> None:
+        policy = self._settings.policy
+        told = policy.told_message_expiry(event.message.message_expiry_interval)
+        self._publish_anyway(event.message, event.publisher, told, turn)
+
+    def _publish_anyway(
+        self, message: Message, publisher: str | None, told: int | None, turn: Turn
+    ) -> None:
+        """Publish for somebody who cannot be refused: if need be it is not retained."""
+        policy = self._settings.policy
+        code = self._publish(message, publisher, policy, told, turn)
+        if code is ReasonCode.QUOTA_EXCEEDED:
+            turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
+            self._distribute(message, publisher, policy, told, turn)
+
+    def _publish_wills(self, turn: Turn) -> int:
+        """Publish the wills that have come due in this call; the units of work."""
+        accepted = turn.accepted
+        published = 0
+        while turn.wills:
+            wills, turn.wills = turn.wills, []
+            for client_id, message in wills:
+                published += 1
+                turn.notices.append(WillPublished(client_id, message))
+                # a default interval is never shown for wills
+                self._publish_anyway(message, client_id, message.message_expiry_interval, turn)
+        return max(published, turn.accepted - accepted)
+
+    def _publish(
+        self,
+        message: Message,
+        publisher: str | None,
+        policy: ExpiryPolicy,
+        told: int | None,
+        turn: Turn,
+    ) -> ReasonCode:
+        """Retain and distribute; the code for the publisher's acknowledgement."""
+        if (
+            message.retain
+            and self._settings.options.retain_available
+            and not self._retain(message, publisher, policy, told, turn)
+        ):
+            return ReasonCode.QUOTA_EXCEEDED
+        return self._distribute(message, publisher, policy, told, turn)
+
+    def _distribute(
+        self,
+        message: Message,
+        publisher: str | None,
+        policy: ExpiryPolicy,
+        told: int | None,
+        turn: Turn,
+    ) -> ReasonCode:
+        """Offer the message to each session with a matching subscription.
+
+        *Cost* O(receivers).
+
+        Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-2] to [MQTT-3.3.4-5], §4.5 [MQTT-4.5.0-1].
+        """
+        buckets = self._tree.match(message.topic_name)
+        if not buckets:
+            return ReasonCode.NO_MATCHING_SUBSCRIBERS
+        now = turn.now
+        interval = message.message_expiry_interval
+        lifetime = policy.message_lifetime(interval)
+        expires_at = None if lifetime is None else now + lifetime
+        upgrade = self._settings.options.upgrade_qos
+        made: dict[int | tuple[int, ...], Delivery] = {}
+        late: list[tuple[SessionState, Delivery]] = []
+        replays = self._replays
+        for session, options in self._receivers(buckets, publisher):
+            delivery = made.get(options)
+            if delivery is None:
+                delivery = made[options] = _make(
+                    message, options, upgrade, now, expires_at, told, publisher
+                )
+            link = session.link
+            if (session.at if link is None else link.alive_until) <= now:
+                late.append((session, delivery))
+                continue
+            if replays and session in replays:
+                replays[session].supersede(message.topic_name, self._retained)
+            outbound.offer(session, delivery, turn)
+        for session, delivery in late:
+            # law 5: what is due for a receiver comes first, and may end it
+            self._settle(session, turn)
+            if self._sessions.get(session.client_id) is session:
+                outbound.offer(session, delivery, turn)
+        return ReasonCode.SUCCESS
+
+    def _receivers(
+        self, buckets: list[Bucket], publisher: str | None
+    ) -> Iterable[tuple[SessionState, int | tuple[int, ...]]]:
+        """Each receiver with the options of its subscriptions that match.
+
+        No Local matches are left out first [MQTT-3.8.3-3], [NN-12.4].
+        """
+        if len(buckets) == 1:
+            bucket = buckets[0]
+            routes = (bucket,) if isinstance(bucket, Route) else bucket.values()
+            return [
+                (route.session, route.options)
+                for route in routes
+                if not route.options & NO_LOCAL or route.session.client_id != publisher
+            ]
+        each: list[tuple[SessionState, int | tuple[int, ...]]] = []
+        merged: dict[SessionState, list[int]] = {}
+        for bucket in buckets:
+            for route in (bucket,) if isinstance(bucket, Route) else bucket.values():
+                if not route.options & NO_LOCAL or route.session.client_id != publisher:
+                    each.append((route.session, route.options))
+                    merged.setdefault(route.session, []).append(route.options)
+        if self._settings.options.overlap is OverlapPolicy.EACH:
+            return each
+        return [
+            (session, options[0] if len(options) == 1 else tuple(options))
+            for session, options in merged.items()
+        ]
+
+    # ------------------------------------------------------------ retained messages
+
+    def _retain(
+        self,
+        message: Message,
+        publisher: str | None,
+        policy: ExpiryPolicy,
+        told: int | None,
+        turn: Turn,
+    ) -> bool:
+        """Set, replace or clear the topic's retained message; False if there is no room.
+
+        *Cost* O(log topics + messages that give way).
+
+        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-5] to [MQTT-3.3.1-7] [NN-14.2].
+        """
+        topic_name = message.topic_name
+        lifetime = policy.message_lifetime(message.message_expiry_interval)
+        if not message.payload or lifetime == 0:
+            self._unretain(topic_name, turn)
+            return True
+        limits = self._settings.limits
+        reason = self._retained.lacks_room(message, limits)
+        if reason is not None:
+            for timer in turn.deadlines.due_of_kind(DeadlineKind.RETAINED_EXPIRY, turn.now):
+                self._expire_retained(timer, turn)
+            victims = self._retained.victims(message, limits)
+            if victims is None:
+                if message.qos:
+                    return False
+                # a QoS 0 message may be discarded at any time; the older one is gone for good
+                self._unretain(topic_name, turn)
+                turn.notices.append(RetainedMessageDropped(message, reason))
+                return True
+            for victim in victims:
+                self._unretain(victim.message.topic_name, turn)
+                turn.notices.append(RetainedMessageDropped(victim.message, reason))
+        self._unretain(topic_name, turn)
+        entry = Retained(message, turn.now, told, publisher)
+        self._retained.put(entry)
+        if lifetime is not None:
+            turn.deadlines.arm(entry, turn.now + lifetime, lifetime)
+        return True
+
+    def _unretain(self, topic_name: str, turn: Turn) -> None:
+        entry = self._retained.pop(topic_name)
+        if entry is not None:
+            turn.deadlines.disarm(entry)
+
+    def _expire_retained(self, timer: Timer, turn: Turn) -> None:
+        assert isinstance(timer, Retained)
+        self._unretain(timer.message.topic_name, turn)
+        turn.notices.append(RetainedMessageDropped(timer.message, DropReason.EXPIRED))
+
+    def _refill(self, session: SessionState, link: Link, turn: Turn) -> None:
+        replay = self._replays.get(session) if self._replays else None
+        if replay is None:
+            queue = session.queue
+            if link.held or (queue is not None and queue.items):
+                outbound.pump(session, link, turn)
+            return
+        # Live and retained messages take turns, so that neither waits for the other for ever.
+        if replay.first:
+            self._replay(replay, link, 1, turn)
+        replay.first = not replay.first
+        outbound.pump(session, link, turn)
+        self._replay(replay, link, session.settings.limits.retained_replay_batch, turn)
+
+    def _replay(self, replay: Replay, link: Link, sends: int, turn: Turn) -> int:
+        """Send retained messages while there is room; the number sent.
+
+        Cut off at `sends` messages, or ten times as many topics looked at, it goes on at once
+        through the index of deadlines; without room it goes on as acknowledgements come in.
+        """
+        session = replay.session
+        replay.looks = 10 * sends
+        sent = 0
+        while sent < sends:
+            if not outbound.has_room(session, link):
+                turn.deadlines.disarm(replay)
+                return sent
+            found = replay.next_match(self._retained)
+            if found is None:
+                break
+            entry, route = found
+            if entry.at <= turn.now:
+                self._expire_retained(entry, turn)
+            elif not route.options & NO_LOCAL or entry.publisher != session.client_id:
+                delivery = _make_retained(entry, route)
+                outbound.offer_retained(session, link, delivery, turn)
+                sent += 1
+        if replay.cursors:
+            turn.deadlines.arm(replay, turn.now, 0.0)
+        else:
+            turn.deadlines.disarm(replay)
+            self._replays.pop(session, None)
+        return sent
+
+    # ------------------------------------------------------------ subscriptions
+
+    def _subscribed(self, session: SessionState, granted: list[Granted], turn: Turn) -> None:
+        replay = self._replays.get(session)
+        wants_retained = self._settings.options.retain_available and len(self._retained) > 0
+        for made in granted:
+            route = made.route
+            if made.is_new and self._tree.add(route):
+                turn.notices.append(FilterAdded(route.topic_filter))
+            handling = made.retain_handling
+            if wants_retained and (handling == 0 or (handling == 1 and made.is_new)):
+                if replay is None:
+                    replay = self._replays[session] = Replay(session)
+                replay.cursors.pop(route.topic_filter, None)
+                replay.cursors[route.topic_filter] = None
+        link = session.link
+        if replay is not None and link is not None:
+            batch = session.settings.limits.retained_replay_batch
+            self._replay(replay, link, batch, turn)
+
+    def _unsubscribed(self, session: SessionState, removed: list[Route], turn: Turn) -> None:
+        replay = self._replays.get(session)
+        for route in removed:
+            if self._tree.remove(route):
+                turn.notices.append(FilterRemoved(route.topic_filter))
+            if replay is not None:
+                replay.cursors.pop(route.topic_filter, None)
+
+    # ------------------------------------------------------------ sessions and time
+
+    def _created(self, session: SessionState) -> None:
+        if self._order is not None:
+            self._order.add(session.client_id)
+
+    def _forget(self, session: SessionState, turn: Turn) -> None:
+        if self._order is not None:
+            self._order.discard(session.client_id)
+        replay = self._replays.pop(session, None) if self._replays else None
+        if replay is not None:
+            turn.deadlines.disarm(replay)
+        routes = session.routes
+        if routes is not None:
+            for route in session.all_routes():
+                if self._tree.remove(route):
+                    turn.notices.append(FilterRemoved(route.topic_filter))
+
+    def _fire(self, timer: Timer, turn: Turn, limit: int | None) -> int:
+        if isinstance(timer, Retained):
+            self._expire_retained(timer, turn)
+            return 1
+        if isinstance(timer, Replay):
+            turn.deadlines.disarm(timer)
+            session = timer.session
+            if session.link is None:
+                return 1
+            batch = session.settings.limits.retained_replay_batch
+            if limit is not None:
+                batch = min(batch, limit)
+            return max(1, self._replay(timer, session.link, batch, turn))
+        return super()._fire(timer, turn, limit)
+
+    def _on_limits(self, event: LimitsChanged, turn: Turn) -> None:
+        self._settings.limits = event.limits
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any, Turn], None]]] = {
+        **Engine._HANDLERS,
+        MessagePublished: _on_host_published,
+        LimitsChanged: _on_limits,
+    }
+
+    # ------------------------------------------------------------ for tests
+
+    def check(self) -> None:
+        """Verify all invariants. *Cost* O(everything)."""
+        self._check_sessions()
+        routes: dict[str, int] = {}
+        for session in self._sessions.values():
+            for route in session.all_routes():
+                routes[route.topic_filter] = routes.get(route.topic_filter, 0) + 1
+                topic = route.topic_filter.replace("+", "x").replace("#", "x")
+                assert any(
+                    bucket is route or (isinstance(bucket, dict) and bucket.get(session) is route)
+                    for bucket in self._tree.match(topic)
+                ), f"{route.topic_filter!r} of {session.client_id!r} is not routed"
+        assert sorted(self._tree.filters()) == sorted(routes)
+        assert set(self._replays) <= set(self._sessions.values())
+        if self._order is not None:
+            assert list(self._order) == sorted(self._sessions)
+
+
+def _make(
+    message: Message,
+    options: int | tuple[int, ...],
+    upgrade: bool,
+    now: float,
+    expires_at: float | None,
+    told: int | None,
+    publisher: str | None,
+) -> Delivery:
+    """One delivery for all receivers with the same options.
+
+    Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
+    §3.8.4 [MQTT-3.8.4-8].
+    """
+    if isinstance(options, int):
+        granted = options & QOS
+        keeps_retain = options & RETAIN_AS_PUBLISHED
+        ids: tuple[int, ...] = (options >> 6,) if options >> 6 else ()
+    else:
+        granted = max(each & QOS for each in options)
+        keeps_retain = any(each & RETAIN_AS_PUBLISHED for each in options)
+        ids = tuple(each >> 6 for each in options if each >> 6)
+    qos = granted if upgrade else min(message.qos, granted)
+    retain = bool(keeps_retain) and message.retain
+    return Delivery(message, qos, retain, ids, now, expires_at, told, publisher)
+
+
+def _make_retained(entry: Retained, route: Route) -> Delivery:
+    """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6]."""
+    message, options = entry.message, route.options
+    return Delivery(
+        message,
+        min(message.qos, options & QOS),
+        True,
+        (options >> 6,) if options >> 6 else (),
+        entry.received_at,
+        None if entry.lane is None else entry.at,
+        entry.told,
+        entry.publisher,
+    )

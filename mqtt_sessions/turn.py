@@ -1,0 +1,97 @@
+"""What one call collects, and what its sessions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mqtt_sessions._values import value
+from mqtt_sessions.actions import Action
+from mqtt_sessions.deadlines import DeadlineIndex
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.notices import DropReason, Notice
+from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
+
+__all__ = ["Outcome", "Settings", "SizeOf", "Turn"]
+
+SizeOf = Callable[[Delivery, int], int]
+"""`size_of(delivery, protocol_version)`: bytes of the PUBLISH packet; pure and total."""
+
+
+@value
+class Outcome:
+    """What one call came to: make `changes` durable, then perform `actions`, in order.
+
+    Attributes:
+        changes: Rows to be stored before any action is seen; always empty in this release.
+        actions: What the host has to do.
+        notices: What happened; may be ignored.
+    """
+
+    changes: tuple[()] = ()
+    actions: tuple[Action, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+EMPTY = Outcome()
+
+
+class Settings:
+    """Policy, limits and options that a session lives under; most sessions share one object."""
+
+    __slots__ = ("limits", "options", "policy", "size_of")
+
+    def __init__(
+        self,
+        policy: ExpiryPolicy,
+        limits: SessionLimits,
+        options: ServerOptions,
+        size_of: SizeOf | None,
+    ) -> None:
+        self.policy = policy
+        self.limits = limits
+        self.options = options
+        self.size_of = size_of
+
+
+class Turn:
+    """The lists that a call's steps append to, the clock, the index and the totals.
+
+    One object serves all calls of a store: `take` hands over what was collected.
+    """
+
+    __slots__ = (
+        "accepted",
+        "actions",
+        "busy",
+        "completed",
+        "deadlines",
+        "dropped",
+        "notices",
+        "now",
+        "wills",
+    )
+
+    def __init__(self) -> None:
+        self.now = float("-inf")
+        self.busy = False
+        self.actions: list[Action] = []
+        self.notices: list[Notice] = []
+        self.wills: list[tuple[str, Message]] = []
+        self.deadlines = DeadlineIndex()
+        self.accepted = 0
+        self.completed = 0
+        self.dropped: dict[DropReason, int] = {}
+
+    def take(self) -> Outcome:
+        """The outcome of what was collected; the lists are empty afterwards."""
+        actions, notices = self.actions, self.notices
+        if not notices:
+            if not actions:
+                return EMPTY
+            outcome = Outcome((), tuple(actions))
+            actions.clear()
+            return outcome
+        outcome = Outcome((), tuple(actions), tuple(notices))
+        actions.clear()
+        notices.clear()
+        return outcome
