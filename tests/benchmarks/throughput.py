@@ -116,10 +116,10 @@ class _FloorAtQos1:
 
 
 def _qos1(fanout: int, scale: Scale) -> Iterator[Figure]:
-    publishes = max(scale.count(8_000) // fanout, 4)
+    publishes = max(scale.count(10_000) // fanout, 4)
     sides = (_StoreAtQos1(fanout, publishes), _FloorAtQos1(fanout, publishes))
     with steady_heap():
-        ours, floor = interleave(sides, 2 * scale.rounds)
+        ours, floor = interleave(sides, 4 * scale.rounds)
     yield Figure(f"qos1_fanout{fanout}_vs_floor", median_ratio(ours, floor), "x")
     yield Figure(f"qos1_fanout{fanout}_us", median(ours) * 1e6, "us")
     yield Figure(f"qos1_fanout{fanout}_floor_us", median(floor) * 1e6, "us")
