@@ -34,12 +34,13 @@ from mqtt_sessions.events import (
 )
 from mqtt_sessions.messages import Delivery
 from mqtt_sessions.topic_aliases import OutboundAliases
-from mqtt_sessions.topics import is_valid_topic
 from mqtt_sessions.wire.encoding import (
+    BYTES,
     encode,
     encode_ack,
     publish_properties,
     remaining_length,
+    write_topic_name,
 )
 from mqtt_sessions.wire.packets import (
     Auth,
@@ -61,7 +62,6 @@ from mqtt_sessions.wire.packets import (
     Unsubscribe,
     WireError,
 )
-from mqtt_sessions.wire.properties import write_text
 
 __all__ = ["Encoder", "PublishCache", "SendAction", "to_event"]
 
@@ -193,11 +193,11 @@ class _EncodedPublish:
 
     def __init__(self, delivery: Delivery, is_5: bool, expiry: int | None) -> None:
         message, qos = delivery.message, delivery.qos
-        if qos not in (0, 1, 2) or not is_valid_topic(message.topic_name):
-            raise InvalidValue(f"{delivery!r} cannot be sent: bad QoS or topic name")
+        if qos not in (0, 1, 2):
+            raise InvalidValue(f"Delivery.qos must be 0, 1 or 2, not {qos!r}")
         self.delivery = delivery  # keeps the object alive whose identity is the cache's key
         self._first = 0x30 | qos << 1 | (1 if delivery.retain else 0)
-        self._topic = write_text("topic_name", message.topic_name)
+        self._topic = write_topic_name(message)
         self._properties = b""
         self._payload = message.payload
         after = self._payload
@@ -205,7 +205,7 @@ class _EncodedPublish:
             self._properties = publish_properties(message, expiry, delivery.subscription_ids)
             after = remaining_length(len(self._properties)) + self._properties + after
         length = len(self._topic) + len(after) + (2 if qos else 0)
-        self._before = bytes((self._first,)) + remaining_length(length) + self._topic
+        self._before = BYTES[self._first] + remaining_length(length) + self._topic
         if qos:
             self._after = after
         else:
@@ -222,7 +222,7 @@ class _EncodedPublish:
             _check_qos_0(packet_id, dup)
             return self._after
         if dup:
-            first = bytes((self._first | 8,))
+            first = BYTES[self._first | 8]
             return first + self._before[1:] + _two_bytes(packet_id) + self._after
         return self._before + _two_bytes(packet_id) + self._after
 
@@ -239,7 +239,7 @@ class _EncodedPublish:
         properties = b"\x23" + alias.to_bytes(2, "big") + self._properties
         head = topic + packet_id_bytes + remaining_length(len(properties)) + properties
         length = remaining_length(len(head) + len(self._payload))
-        return bytes((first,)) + length + head + self._payload
+        return BYTES[first] + length + head + self._payload
 
 
 def _two_bytes(packet_id: int | None) -> bytes:

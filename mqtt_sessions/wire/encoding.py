@@ -14,7 +14,7 @@ from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.subscriptions import Subscription
-from mqtt_sessions.topics import is_valid_filter, is_valid_topic
+from mqtt_sessions.topics import is_valid_filter
 from mqtt_sessions.wire.packets import (
     Auth,
     Connack,
@@ -51,15 +51,20 @@ from mqtt_sessions.wire.tables import (
 )
 
 __all__ = [
+    "BYTES",
     "encode",
     "encode_ack",
     "publish_properties",
     "refuse_connect",
     "remaining_length",
     "size_of",
+    "write_topic_name",
 ]
 
 _PROTOCOLS = {3: b"\0\6MQIsdp\3", 4: b"\0\4MQTT\4", 5: b"\0\4MQTT\5"}
+BYTES = tuple([bytes((number,)) for number in range(256)])
+"""Every single byte, made once: cheaper than making one for each packet."""
+
 _FIRST_BYTES = {kind: bytes((kind << 4 | flags,)) for kind, flags in FLAGS.items()}
 
 
@@ -109,7 +114,7 @@ def _frame(kind: PacketType, body: bytes) -> bytes:
 def remaining_length(length: int) -> bytes:
     """A Remaining Length; raises `InvalidValue` above 268,435,455."""
     if length < 0x80:
-        return bytes((length,))
+        return BYTES[length]
     if length > LARGEST_REMAINING_LENGTH:
         raise InvalidValue(f"a packet must not exceed 268435455 bytes, but has {length}")
     return write_variable("Remaining Length", length)
@@ -120,15 +125,15 @@ def _list(properties: bytes) -> bytes:
 
 
 def _packet_id(packet_id: int | None) -> bytes:
-    if packet_id == 0:
-        raise InvalidValue("packet_id must be 1 to 65535, not 0")
-    return write_two_bytes("packet_id", packet_id)  # type: ignore[arg-type]
+    if isinstance(packet_id, int) and 1 <= packet_id <= 65_535:
+        return packet_id.to_bytes(2, "big")
+    raise InvalidValue(f"packet_id must be 1 to 65535, not {packet_id!r}")
 
 
 def _reason_code(kind: PacketType, code: int) -> bytes:
     if code not in REASON_CODES[kind]:
         raise InvalidValue(f"{code!r} is not a reason code of {kind.name}")
-    return bytes((code,))
+    return BYTES[code]
 
 
 def _require(condition: bool, what: str) -> None:
@@ -157,7 +162,7 @@ def _connect(packet: Connect, protocol_version: int) -> bytes:
         flags |= 0x04 | _qos(message) << 3 | (0x20 if message.retain else 0)
         if version == 5:
             written.append(_list(_will_properties(packet.will)))
-        written += [_topic_name(message), write_binary("will payload", message.payload)]
+        written += [write_topic_name(message), write_binary("will payload", message.payload)]
     if packet.user_name is not None:
         flags |= 0x80
         written.append(write_text("user_name", packet.user_name))
@@ -177,16 +182,19 @@ def _will_properties(will: Will) -> bytes:
 
 
 def _qos(message: Message) -> int:
-    _require(message.qos in (0, 1, 2), f"qos must be 0, 1 or 2, not {message.qos!r}")
+    if message.qos not in (0, 1, 2):
+        raise InvalidValue(f"qos must be 0, 1 or 2, not {message.qos!r}")
     return message.qos
 
 
-def _topic_name(message: Message) -> bytes:
-    written = write_text("topic_name", message.topic_name)
-    if not is_valid_topic(message.topic_name):
+def write_topic_name(message: Message) -> bytes:
+    """A Topic Name with its length; raises `InvalidValue` if it is none."""
+    topic_name = message.topic_name
+    written = write_text("topic_name", topic_name)
+    # All that `is_valid_topic` asks beyond what write_text has checked
+    if not topic_name or "+" in topic_name or "#" in topic_name:
         raise InvalidValue(
-            f"topic_name must be a topic name without wildcards [MQTT-4.7.0-1], "
-            f"not {message.topic_name!r}"
+            f"topic_name must be a topic name without wildcards [MQTT-4.7.0-1], not {topic_name!r}"
         )
     return written
 
@@ -199,7 +207,8 @@ def _connack(packet: Connack, version: int) -> bytes:
     )
     present = b"\1" if packet.session_present and version > 3 else b"\0"
     if isinstance(code, ConnectReturnCode):
-        # A 5.0 client gets it from a server that knows 3.x only.
+        # A server that knows 3.x only sends it to a 5.0 client too, but never to accept it.
+        _require(version < 5 or code != 0, "Connack.reason_code must be a ReasonCode in MQTT 5.0")
         return _frame(PacketType.CONNACK, present + bytes((code,)))
     _require(version == 5, "Connack.reason_code must be a ConnectReturnCode before MQTT 5.0")
     body = present + _reason_code(PacketType.CONNACK, code)
@@ -233,19 +242,19 @@ def publish_properties(
 
 def _publish(packet: Publish, version: int) -> bytes:
     message = packet.message
-    qos = _qos(message)
-    _require(isinstance(message.payload, bytes), "Message.payload must be bytes")
+    payload, qos = message.payload, _qos(message)
+    if not isinstance(payload, bytes):
+        raise InvalidValue("Message.payload must be bytes")
     first = 0x30 | qos << 1 | (1 if message.retain else 0)
     alias = packet.topic_alias if version == 5 else None
     is_alias_alone = alias is not None and message.topic_name == ""
-    body = b"\0\0" if is_alias_alone else _topic_name(message)
+    body = b"\0\0" if is_alias_alone else write_topic_name(message)
     if qos:
         body += _packet_id(packet.packet_id)
         if packet.dup:
             first |= 8
-    else:
-        _require(packet.packet_id is None, "packet_id must be None at QoS 0 [MQTT-2.2.1-2]")
-        _require(not packet.dup, "dup must be false at QoS 0 [MQTT-3.3.1-2]")
+    elif packet.packet_id is not None or packet.dup:
+        raise InvalidValue("packet_id must be None and dup false at QoS 0 [MQTT-2.2.1-2]")
     if version == 5:
         properties = publish_properties(
             message, message.message_expiry_interval, packet.subscription_ids
@@ -254,8 +263,7 @@ def _publish(packet: Publish, version: int) -> bytes:
             _require(alias != 0, "topic_alias must not be 0 [MQTT-3.3.2-8]")
             properties = write_property(0x23, alias) + properties
         body += _list(properties)
-    length = remaining_length(len(body) + len(message.payload))
-    return bytes((first,)) + length + body + message.payload
+    return BYTES[first] + remaining_length(len(body) + len(payload)) + body + payload
 
 
 def size_of(delivery: Delivery, protocol_version: int) -> int:
@@ -303,11 +311,10 @@ def encode_ack(kind: PacketType, packet_id: int, reason_code: ReasonCode, versio
 
 def _ack(kind: PacketType) -> Callable[[Any, int], bytes]:
     def write(packet: Puback | Pubrec | Pubrel | Pubcomp, version: int) -> bytes:
-        properties = write_property_list("ack", packet) if version == 5 else b""
-        if not properties:
+        if version < 5 or (packet.reason_string is None and not packet.user_properties):
             return encode_ack(kind, packet.packet_id, packet.reason_code, version)
         body = _packet_id(packet.packet_id) + _reason_code(kind, packet.reason_code)
-        return _frame(kind, body + _list(properties))
+        return _frame(kind, body + _list(write_property_list("ack", packet)))
 
     return write
 
@@ -329,17 +336,17 @@ def _subscribe(packet: Subscribe, version: int) -> bytes:
         properties += b"".join([write_property(0x26, pair) for pair in packet.user_properties])
         written.append(_list(properties))
     for item in subscriptions:
-        written += [_topic_filter(item.topic_filter), bytes((_options(item, version),))]
+        written += [_topic_filter(item.topic_filter), BYTES[_options(item, version)]]
     return _frame(PacketType.SUBSCRIBE, b"".join(written))
 
 
 def _options(item: Subscription, version: int) -> int:
-    _require(item.qos in (0, 1, 2), f"Subscription.qos must be 0, 1 or 2, not {item.qos!r}")
+    _require(item.qos in (0, 1, 2), "Subscription.qos must be 0, 1 or 2")
     if version < 5:
         return item.qos
     _require(
         item.retain_handling in (0, 1, 2),
-        f"Subscription.retain_handling must be 0, 1 or 2, not {item.retain_handling!r}",
+        "Subscription.retain_handling must be 0, 1 or 2",
     )
     _require(
         not (item.no_local and item.topic_filter.startswith("$share/")),
@@ -351,10 +358,8 @@ def _options(item: Subscription, version: int) -> int:
 
 def _topic_filter(topic_filter: str) -> bytes:
     written = write_text("topic_filter", topic_filter)
-    _require(
-        is_valid_filter(topic_filter),
-        f"topic_filter must be well formed [MQTT-4.7.1-1], not {topic_filter!r}",
-    )
+    if not is_valid_filter(topic_filter):
+        raise InvalidValue(f"topic_filter must be well formed [MQTT-4.7.1-1], not {topic_filter!r}")
     return written
 
 

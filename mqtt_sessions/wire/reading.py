@@ -153,10 +153,26 @@ def read_publish(
     if dup and not qos:
         # A sender must not [MQTT-3.3.1-2]; refusing it follows Mosquitto.
         raise malformed("DUP at QoS 0 [MQTT-3.3.1-2]")
-    topic_name, position = read_text(data, position, end)
+    # Written out instead of read_text and read_two_bytes: this is where a busy broker's time goes.
+    start = position + 2
+    if start > end:
+        raise malformed("PUBLISH ends before its topic name")
+    position = start + (data[position] << 8 | data[position + 1])
+    if position > end:
+        raise malformed("a topic name is cut off")
+    try:
+        topic_name = data[start:position].decode()
+    except UnicodeDecodeError:
+        raise malformed("a topic name is not well-formed UTF-8 [MQTT-1.5.4-1]") from None
+    if "\0" in topic_name:
+        raise malformed("a topic name holds U+0000 [MQTT-1.5.4-2]")
     packet_id = None
     if qos:
-        packet_id, position = read_two_bytes(data, position, end)
+        start = position
+        position += 2
+        if position > end:
+            raise malformed("PUBLISH ends before its packet identifier")
+        packet_id = data[start] << 8 | data[start + 1]
         if packet_id == 0:
             raise protocol_error("packet identifier 0")
     retain = first & 1 != 0
