@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("turn",),
     ("connection", "state"),
     ("inbound", "outbound", "subscribing", "handshake"),
+    ("lifecycle",),
     ("engine",),
     ("session",),
     ("topic_tree", "shared_groups", "retained", "wills"),
