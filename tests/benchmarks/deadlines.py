@@ -6,7 +6,7 @@ import gc
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from mqtt_sessions import ConnectionLost, SessionStore
+from mqtt_sessions import ConnectionLost, PingReceived, SessionStore
 
 from .timing import Bench, Figure, Scale, clock, interleave, median, steady_heap
 from .worlds import KEEP_ALIVE, NEVER, START, STEP, connect, subscribe
@@ -27,7 +27,8 @@ class _Parked:
 
     The deadline work of a cycle is what sessions that end cost beyond those that never end; all
     else in the cycle is the same for both. Both are picked at random from more sessions than the
-    processor's caches hold, so that neither is warm.
+    processor's caches hold, so that neither is warm. One other client is connected all the time,
+    as on any broker, and says something between the rounds.
     """
 
     def __init__(self, sessions: int, intervals: int) -> None:
@@ -35,6 +36,7 @@ class _Parked:
         self.now = START
         self.intervals = intervals
         self.random = random.Random(sessions)
+        self.store.handle(connect(0, "bystander", keep_alive=KEEP_ALIVE), self.now)
         self.ending = [f"ending-{number:07d}" for number in range(sessions)]
         self.endless = [f"endless-{number:06d}" for number in range(max(1, sessions // 10))]
         for number, client_id in enumerate(self.ending):
@@ -43,7 +45,7 @@ class _Parked:
             self._park(client_id, NEVER)
 
     def _park(self, client_id: str, interval: int) -> None:
-        self.now += STEP / 10
+        self.now += STEP / 100
         self.store.handle(connect(1, client_id, interval=interval), self.now)
         self.store.handle(ConnectionLost(1), self.now)
 
@@ -70,6 +72,7 @@ class _Parked:
         pool = self.ending if ends else self.endless
 
         def run() -> float:
+            self.store.handle(PingReceived(0), self.now)
             picked = [self.random.randrange(len(pool)) for _ in range(cycles)]
             intervals = [_INTERVAL + pick % self.intervals if ends else NEVER for pick in picked]
             return self.cycles([pool[pick] for pick in picked], intervals, keep_alive)
