@@ -262,18 +262,18 @@ class Queue:
     def _trim(self) -> None:
         head = self._head
         items = self.items
-        if head == len(items):
+        order = self._order
+        if head + (0 if order is None else order.dead) == len(items):
             self.items = []
             self._head = 0
-            order = self._order
             if order is not None:
-                order.base = order.qos0_from = 0
+                order.base = order.qos0_from = order.dead = 0
                 order.expiries.clear()
         elif head > _TRIM and head * 2 > len(items):
             del items[:head]
             self._head = 0
-            if self._order is not None:
-                self._order.base += head
+            if order is not None:
+                order.base += head
 
     def check(self) -> None:
         """Verify all invariants. *Cost* O(depth)."""
@@ -282,6 +282,7 @@ class Queue:
         assert all(slot is None for slot in self.items[: self._head])
         dead = sum(slot is None for slot in self.items[self._head :])
         assert len(self) == sum(1 for _ in self)
+        assert bool(self.items) == (len(self) > 0)  # what tells whether anything waits
         if order is None:
             assert dead == 0
             assert all(delivery.expires_at is None for delivery in self)
