@@ -288,7 +288,7 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
             if not _window_open_again(in_flight, link):
                 return
             _send_again(session, in_flight, link, turn)
-        link.held = False
+    link.held = False
     queue = session.queue
     if queue is None or not queue.items:
         return
