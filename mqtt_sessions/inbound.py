@@ -170,9 +170,9 @@ def hold(session: SessionState, packet_id: int, turn: Turn) -> InboundIds:
         inbound.ends_at[packet_id] = _INF
         return inbound
     inbound.pause = pause
-    inbound.ends_at[packet_id] = turn.now + pause
-    if inbound.lane is None:
-        turn.deadlines.arm(inbound, inbound.due, pause)
+    ends_at = inbound.ends_at[packet_id] = turn.now + pause
+    if inbound.lane is None or inbound.at > ends_at:  # a resumed session may have a new policy
+        turn.deadlines.arm(inbound, ends_at, pause)
     return inbound
 
 
