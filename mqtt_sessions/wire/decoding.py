@@ -127,63 +127,52 @@ class Decoder:
             self._buffer = bytearray()
         elif type(data) is not bytes:
             data = bytes(data)
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> list[Packet | WireError]:
+        """Decode all complete packets, keep the rest."""
         items: list[Packet | WireError] = []
+        position, size, first = 0, len(data), 0
+        self._needed = 0
         try:
-            self._decode(data, items)
+            while size - position >= 2:
+                first = data[position]
+                length = data[position + 1]
+                start = position + 2
+                minimal = True
+                if length >= 0x80:
+                    extended = _read_remaining_length(data, position + 1, size)
+                    if extended is None:
+                        break  # the rest of the Remaining Length is still to come
+                    length, start, minimal = extended
+                end = start + length
+                if end - position > self.maximum_packet_size:
+                    raise WireError(ReasonCode.PACKET_TOO_LARGE, "above the maximum packet size")
+                if end > size:
+                    self._check_first_byte(first)  # no doomed packet is collected
+                    self._needed = end - position
+                    break
+                packet = self._packet(first, data, start, end)
+                if not minimal and self.protocol_version == 5:
+                    raise malformed("the Remaining Length is not minimal [MQTT-1.5.5-1]")
+                items.append(packet)
+                position = end
         except WireError as error:
             self._failed = True
-            self._buffer = bytearray()
-            # The frames behind it would keep the bytes alive for as long as the error is kept.
-            items.append(error.with_traceback(None))
-        return items
-
-    def _decode(self, data: bytes, items: list[Packet | WireError]) -> None:
-        """Append all complete packets, keep the rest; raises `WireError`."""
-        position, size = 0, len(data)
-        self._needed = 0
-        while size - position >= 2:
-            first = data[position]
-            length = data[position + 1]
-            start = position + 2
-            minimal = True
-            if length >= 0x80:
-                extended = _read_remaining_length(data, position + 1, size)
-                if extended is None:
-                    break  # the rest of the Remaining Length is still to come
-                length, start, minimal = extended
-            end = start + length
-            if end - position > self.maximum_packet_size or not (
-                minimal or self.protocol_version != 5
-            ):
-                raise self._located(first, _bad_header(minimal))
-            if end > size:
-                self._needed = end - position
-                self._refuse_early(first)
-                break
-            try:
-                packet = self._packet(first, data, start, end)
-                if not minimal and self.protocol_version == 5:  # known only after CONNECT
-                    raise _bad_header(minimal)
-            except WireError as error:
-                raise self._located(first, error) from None
-            items.append(packet)
-            position = end
+            items.append(self._located(first, error))
+            return items
         if position < size:
             self._buffer += data[position:]
+        return items
 
     def _located(self, first: int, error: WireError) -> WireError:
         if error.protocol_version is None:
             error.protocol_version = self.protocol_version
         if first >= 0x10:
             error.packet_type = PacketType(first >> 4)
-        return error
-
-    def _refuse_early(self, first: int) -> None:
-        """Check the first byte of an incomplete packet, so that no doomed one is collected."""
-        try:
-            self._check_first_byte(first)
-        except WireError as error:
-            raise self._located(first, error) from None
+        # The frames behind it would keep the bytes alive for as long as the error is kept.
+        error.__context__ = None
+        return error.with_traceback(None)
 
     def _packet(self, first: int, data: bytes, start: int, end: int) -> Packet:
         version = self.protocol_version
@@ -247,12 +236,6 @@ class Decoder:
         self._connected = self._saw_connect = True
         self._authentication_method = packet.authentication_method
         return packet
-
-
-def _bad_header(minimal: bool) -> WireError:
-    if minimal:
-        return WireError(ReasonCode.PACKET_TOO_LARGE, "larger than the maximum packet size")
-    return malformed("the Remaining Length is not minimal [MQTT-1.5.5-1]")
 
 
 def _read_remaining_length(data: bytes, position: int, size: int) -> tuple[int, int, bool] | None:
