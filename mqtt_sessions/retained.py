@@ -155,7 +155,8 @@ class Replay(Timer):
 
     Attributes:
         cursors: Filter to the last topic looked at, in order of subscribing.
-        superseded: Topics on which the session got a newer live message meanwhile [NN-14.6].
+        superseded: Filter to the topics ahead of its cursor on which the session got a newer live
+            message meanwhile [NN-14.6].
         first: Whether the replay has the next free unit of the window, or the queue.
         looks: Topics that may still be looked at in this call.
     """
@@ -168,7 +169,7 @@ class Replay(Timer):
         super().__init__()
         self.session = session
         self.cursors: dict[str, str | None] = {}
-        self.superseded: set[str] = set()
+        self.superseded: dict[str, set[str]] = {}
         self.first = True
         self.looks = 0
 
@@ -176,14 +177,23 @@ class Replay(Timer):
     def subject(self) -> str:
         return self.session.client_id
 
+    def begin(self, topic_filter: str) -> None:
+        """Look for what matches this filter, after all others and from the first topic on."""
+        self.end(topic_filter)
+        self.cursors[topic_filter] = None
+
+    def end(self, topic_filter: str) -> None:
+        """Look no more for what matches this filter."""
+        self.cursors.pop(topic_filter, None)
+        self.superseded.pop(topic_filter, None)
+
     def supersede(self, topic_name: str, store: RetainedStore) -> None:
         """A live message goes out: an older retained one must not come after it."""
         if store.get(topic_name) is None:
             return
         for topic_filter, cursor in self.cursors.items():
             if (cursor is None or cursor < topic_name) and matches(topic_filter, topic_name):
-                self.superseded.add(topic_name)
-                return
+                self.superseded.setdefault(topic_filter, set()).add(topic_name)
 
     def next_match(self, store: RetainedStore) -> tuple[Retained, Route] | None:
         """The next message to send and its subscription; None: finished, or `looks` ran out.
@@ -194,13 +204,14 @@ class Replay(Timer):
             topic_filter, cursor = next(iter(self.cursors.items()))
             route = self.session.route(topic_filter)
             assert route is not None
+            superseded = self.superseded.get(topic_filter, ())
             for entry in store.after(topic_filter, cursor):
                 if self.looks == 0:
                     return None
                 self.looks -= 1
                 topic_name = entry.message.topic_name
                 self.cursors[topic_filter] = topic_name
-                if topic_name not in self.superseded and matches(topic_filter, topic_name):
+                if topic_name not in superseded and matches(topic_filter, topic_name):
                     return entry, route
-            del self.cursors[topic_filter]
+            self.end(topic_filter)
         return None

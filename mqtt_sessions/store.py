@@ -314,6 +314,8 @@ class SessionStore(Engine):
             # law 5: what is due for a receiver comes first, and may end it
             self._settle(session, turn)
             if self._sessions.get(session.client_id) is session:
+                if session in replays:
+                    replays[session].supersede(message.topic_name, self._retained)
                 outbound.offer(session, delivery, turn)
         return ReasonCode.SUCCESS
 
@@ -457,8 +459,7 @@ class SessionStore(Engine):
             if wants_retained and (handling == 0 or (handling == 1 and made.is_new)):
                 if replay is None:
                     replay = self._replays[session] = Replay(session)
-                replay.cursors.pop(route.topic_filter, None)
-                replay.cursors[route.topic_filter] = None
+                replay.begin(route.topic_filter)
         link = session.link
         if replay is not None and link is not None:
             batch = session.settings.limits.retained_replay_batch
@@ -470,7 +471,7 @@ class SessionStore(Engine):
             if self._tree.remove(route):
                 turn.notices.append(FilterRemoved(route.topic_filter))
             if replay is not None:
-                replay.cursors.pop(route.topic_filter, None)
+                replay.end(route.topic_filter)
 
     # ------------------------------------------------------------ sessions and time
 
