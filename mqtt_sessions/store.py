@@ -366,6 +366,9 @@ class SessionStore(Engine):
         """
         topic_name = message.topic_name
         lifetime = policy.message_lifetime(message.message_expiry_interval)
+        old = self._retained.get(topic_name)
+        if old is not None and old.at <= turn.now:
+            self._expire_retained(old, turn)  # law 5
         if not message.payload or lifetime == 0:
             self._unretain(topic_name, turn)
             return True
