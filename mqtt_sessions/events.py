@@ -1,21 +1,46 @@
 """What goes in: everything that can happen to a session, as values named in the past.
 
 `connection` is any hashable that the host chose for a network connection. What a host builds
-rarely is validated here and raises `InvalidValue`; what a peer's packets say is not, because a
-peer's fault never raises: the outcome holds the answer with its reason code.
+rarely is validated here and raises `InvalidValue`; of what a peer's packets say only the types are,
+because a peer's fault never raises: the outcome holds the answer with its reason code. What flows
+(PUBLISH and its acknowledgements) is not looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
+from mqtt_sessions._validation import (
+    PUBLISH_REFUSALS,
+    SERVER_DISCONNECTS,
+    SUBSCRIBE_REFUSALS,
+    UINT32_MAX,
+    UNSUBSCRIBE_REFUSALS,
+    check_client_id,
+    check_code,
+    check_connection,
+    check_delivery,
+    check_filter,
+    check_filters,
+    check_flag,
+    check_instant,
+    check_integer,
+    check_kind,
+    check_message,
+    check_refusals,
+    check_sent_subscription,
+    check_subscription,
+    check_text,
+    check_tuple,
+    check_will,
+    reject,
+)
 from mqtt_sessions._values import value
-from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
-from mqtt_sessions.topics import is_shared_filter, is_valid_filter, is_valid_topic
 
 __all__ = [
     "ClientConnected",
@@ -46,52 +71,6 @@ __all__ = [
     "UnsubscribeReceived",
     "WillRevoked",
 ]
-
-_UINT32_MAX = 0xFFFFFFFF
-_SUBSCRIPTION_ID_MAX = 268_435_455
-
-
-def _require(condition: bool, what: str, given: object) -> None:
-    if not condition:
-        raise InvalidValue(f"{what}, not {given!r}")
-
-
-def _is_int(number: object, low: int, high: int) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and low <= number <= high
-
-
-def _require_client_id(owner: str, client_id: object) -> None:
-    _require(
-        isinstance(client_id, str) and client_id != "",
-        f"{owner}.client_id must be a non-empty string",
-        client_id,
-    )
-
-
-def check_message(owner: str, message: Message) -> None:
-    """Raise `InvalidValue` unless the host may publish this message."""
-    _require(isinstance(message, Message), f"{owner} must be a Message", message)
-    _require(
-        isinstance(message.topic_name, str) and is_valid_topic(message.topic_name),
-        f"{owner}.topic_name must be a topic name without wildcards [MQTT-4.7.0-1]",
-        message.topic_name,
-    )
-    _require(
-        isinstance(message.payload, bytes),
-        f"{owner}.payload must be bytes",
-        type(message.payload).__name__,
-    )
-    _require(_is_int(message.qos, 0, 2), f"{owner}.qos must be 0, 1 or 2", message.qos)
-    _require(
-        isinstance(message.retain, bool), f"{owner}.retain must be true or false", message.retain
-    )
-    interval = message.message_expiry_interval
-    _require(
-        interval is None or _is_int(interval, 0, _UINT32_MAX),
-        f"{owner}.message_expiry_interval must be None or 0 to 4294967295 seconds",
-        interval,
-    )
-
 
 # ---------------------------------------------------------------- what a client's connection does
 
@@ -135,85 +114,35 @@ class ClientConnected:
 
     def __attrs_post_init__(self) -> None:
         own = "ClientConnected"
-        try:
-            hash(self.connection)
-        except TypeError:
-            raise InvalidValue(f"{own}.connection must be hashable") from None
-        _require(
-            isinstance(self.client_id, str), f"{own}.client_id must be a string", self.client_id
-        )
-        _require(
-            self.protocol_version in (3, 4, 5),
-            f"{own}.protocol_version must be 3, 4 or 5",
-            self.protocol_version,
-        )
-        _require(
-            isinstance(self.clean_start, bool),
-            f"{own}.clean_start must be true or false",
-            self.clean_start,
-        )
+        check_connection(own, self.connection)
+        check_kind(own, "client_id", self.client_id, str)
+        version = self.protocol_version
+        check_integer(own, "protocol_version", version, 3, 5)
+        check_flag(own, "clean_start", self.clean_start)
         for name, high in _CONNECT_NUMBERS:
             number = getattr(self, name)
-            _require(
-                number is None or _is_int(number, 0, high),
-                f"{own}.{name} must be None or 0 to {high}",
-                number,
-            )
-            _require(
-                number is None or self.protocol_version == 5,
-                f"{own}.{name} exists in MQTT 5.0 only and must be None",
-                number,
-            )
-        _require(
-            _is_int(self.keep_alive, 0, 65_535),
-            f"{own}.keep_alive must be 0 to 65535 seconds",
-            self.keep_alive,
-        )
+            check_integer(own, name, number, 0, high, optional=True)
+            if number is not None and version != 5:
+                reject(own, name, "exists in MQTT 5.0 only and must be None", number)
+        check_integer(own, "keep_alive", self.keep_alive, 0, 65_535)
+        check_kind(own, "will", self.will, Will, optional=True)
         if self.will is not None:
-            self._check_will(own, self.will)
+            check_will("ClientConnected.will", self.will, version)
         assigned = self.assigned_client_id
         if assigned is not None:
-            _require(
-                self.client_id == "" and isinstance(assigned, str) and assigned != "",
-                f"{own}.assigned_client_id must be a non-empty string beside an empty client_id",
-                assigned,
-            )
-        for name, kind in (("policy", ExpiryPolicy), ("limits", SessionLimits), ("principal", str)):
-            given = getattr(self, name)
-            _require(
-                given is None or isinstance(given, kind),
-                f"{own}.{name} must be None or of type {kind.__name__}",
-                given,
-            )
-
-    def _check_will(self, own: str, will: Will) -> None:
-        _require(isinstance(will, Will), f"{own}.will must be None or a Will", will)
-        message = will.message
-        _require(
-            _is_int(message.qos, 0, 2), f"{own}.will.message.qos must be 0, 1 or 2", message.qos
-        )
-        _require(
-            isinstance(message.topic_name, str),
-            f"{own}.will.message.topic_name must be a string",
-            message.topic_name,
-        )
-        _require(
-            isinstance(message.payload, bytes),
-            f"{own}.will.message.payload must be bytes",
-            type(message.payload).__name__,
-        )
-        delay = will.will_delay_interval
-        _require(
-            _is_int(delay, 0, _UINT32_MAX) and (delay == 0 or self.protocol_version == 5),
-            f"{own}.will.will_delay_interval must be 0 to 4294967295, and 0 before MQTT 5.0",
-            delay,
-        )
+            check_client_id(own, assigned, "assigned_client_id", optional=True)
+            check_text(own, "assigned_client_id", assigned)
+            if self.client_id != "":
+                reject(own, "assigned_client_id", "must be None beside a client_id", assigned)
+        check_kind(own, "principal", self.principal, str, optional=True)
+        check_kind(own, "policy", self.policy, ExpiryPolicy, optional=True)
+        check_kind(own, "limits", self.limits, SessionLimits, optional=True)
 
 
 _CONNECT_NUMBERS = (
-    ("session_expiry_interval", _UINT32_MAX),
+    ("session_expiry_interval", UINT32_MAX),
     ("receive_maximum", 65_535),
-    ("maximum_packet_size", _UINT32_MAX),
+    ("maximum_packet_size", UINT32_MAX),
 )
 
 
@@ -238,6 +167,27 @@ class PublishReceived:
     dup: bool = False
     refusal: ReasonCode | None = None
     subscription_ids: tuple[int, ...] = ()
+
+    if not TYPE_CHECKING:
+        # Every PUBLISH makes one. What attrs writes, and one comparison: a call to
+        # `__attrs_post_init__` would cost half as much again.
+        def __init__(
+            self,
+            connection,
+            message,
+            packet_id=None,
+            dup=False,
+            refusal=None,
+            subscription_ids=(),
+        ):
+            if refusal is not None:
+                check_code("PublishReceived", "refusal", refusal, PUBLISH_REFUSALS)
+            self.connection = connection
+            self.message = message
+            self.packet_id = packet_id
+            self.dup = dup
+            self.refusal = refusal
+            self.subscription_ids = subscription_ids
 
 
 @value
@@ -285,7 +235,7 @@ class SubscribeReceived:
         packet_id: Its packet identifier.
         subscriptions: One for each filter, each with the packet's Subscription Identifier.
         refusals: Empty, or one entry for each filter: the host's refusal (0x80, 0x83, 0x87, 0x8F,
-            0x97), or None where it may pass.
+            0x97, 0x9E, 0xA1, 0xA2), or None where it may pass.
 
     Spec: MQTT 5.0 §3.8.
     """
@@ -296,12 +246,27 @@ class SubscribeReceived:
     refusals: tuple[ReasonCode | None, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        _check_refusals("SubscribeReceived", self.refusals, len(self.subscriptions))
+        own = "SubscribeReceived"
+        check_connection(own, self.connection)
+        check_integer(own, "packet_id", self.packet_id, 0, 65_535)
+        check_tuple(own, "subscriptions", self.subscriptions, Subscription)
+        for index, subscription in enumerate(self.subscriptions):
+            check_sent_subscription(f"{own}.subscriptions[{index}]", subscription)
+        check_refusals(own, self.refusals, len(self.subscriptions), SUBSCRIBE_REFUSALS)
 
 
 @value
 class UnsubscribeReceived:
-    """An UNSUBSCRIBE from a client; `refusals` as in `SubscribeReceived`. Spec: MQTT 5.0 §3.10."""
+    """An UNSUBSCRIBE from a client.
+
+    Attributes:
+        connection: Where it came from.
+        packet_id: Its packet identifier.
+        topic_filters: As sent, in order.
+        refusals: As in `SubscribeReceived`: 0x80, 0x83, 0x87 or 0x8F.
+
+    Spec: MQTT 5.0 §3.10.
+    """
 
     connection: Hashable
     packet_id: int
@@ -309,23 +274,11 @@ class UnsubscribeReceived:
     refusals: tuple[ReasonCode | None, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        _check_refusals("UnsubscribeReceived", self.refusals, len(self.topic_filters))
-
-
-def _check_refusals(owner: str, refusals: tuple[ReasonCode | None, ...], entries: int) -> None:
-    if not refusals:
-        return
-    _require(
-        len(refusals) == entries,
-        f"{owner}.refusals must be empty or hold one entry for each of {entries} filters",
-        len(refusals),
-    )
-    for refusal in refusals:
-        _require(
-            refusal is None or (isinstance(refusal, ReasonCode) and refusal >= 0x80),
-            f"{owner}.refusals must hold None or reason codes of 0x80 and above",
-            refusal,
-        )
+        own = "UnsubscribeReceived"
+        check_connection(own, self.connection)
+        check_integer(own, "packet_id", self.packet_id, 0, 65_535)
+        check_tuple(own, "topic_filters", self.topic_filters, str)
+        check_refusals(own, self.refusals, len(self.topic_filters), UNSUBSCRIBE_REFUSALS)
 
 
 @value
@@ -360,6 +313,12 @@ class DisconnectReceived:
     reason_code: ReasonCode | int = ReasonCode.SUCCESS
     session_expiry_interval: int | None = None
 
+    def __attrs_post_init__(self) -> None:
+        own, interval = "DisconnectReceived", self.session_expiry_interval
+        check_connection(own, self.connection)
+        check_integer(own, "reason_code", self.reason_code, 0, 255)
+        check_integer(own, "session_expiry_interval", interval, 0, UINT32_MAX, optional=True)
+
 
 @value
 class MalformedPacketReceived:
@@ -376,11 +335,9 @@ class MalformedPacketReceived:
     reason_code: ReasonCode = ReasonCode.MALFORMED_PACKET
 
     def __attrs_post_init__(self) -> None:
-        _require(
-            isinstance(self.reason_code, ReasonCode) and self.reason_code >= 0x80,
-            "MalformedPacketReceived.reason_code must be a ReasonCode of 0x80 and above",
-            self.reason_code,
-        )
+        own = "MalformedPacketReceived"
+        check_connection(own, self.connection)
+        check_code(own, "reason_code", self.reason_code, SERVER_DISCONNECTS)
 
 
 @value
@@ -389,6 +346,9 @@ class ConnectionLost:
 
     connection: Hashable
 
+    def __attrs_post_init__(self) -> None:
+        check_connection("ConnectionLost", self.connection)
+
 
 @value
 class ConnectionCongested:
@@ -396,12 +356,18 @@ class ConnectionCongested:
 
     connection: Hashable
 
+    def __attrs_post_init__(self) -> None:
+        check_connection("ConnectionCongested", self.connection)
+
 
 @value
 class ConnectionWritable:
     """The connection's write buffer has room again."""
 
     connection: Hashable
+
+    def __attrs_post_init__(self) -> None:
+        check_connection("ConnectionWritable", self.connection)
 
 
 # ---------------------------------------------------------------- what the host itself does
@@ -420,7 +386,10 @@ class MessagePublished:
     publisher: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        own = "MessagePublished"
+        check_kind(own, "message", self.message, Message)
         check_message("MessagePublished.message", self.message)
+        check_client_id(own, self.publisher, "publisher", optional=True)
 
 
 @value
@@ -429,19 +398,15 @@ class SessionKicked:
 
     Attributes:
         client_id: Whose connection.
-        reason_code: What DISCONNECT says, 0x80 and above.
+        reason_code: What DISCONNECT says: an error that a server may send in it.
     """
 
     client_id: str
     reason_code: ReasonCode = ReasonCode.ADMINISTRATIVE_ACTION
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("SessionKicked", self.client_id)
-        _require(
-            isinstance(self.reason_code, ReasonCode) and self.reason_code >= 0x80,
-            "SessionKicked.reason_code must be a ReasonCode of 0x80 and above",
-            self.reason_code,
-        )
+        check_client_id("SessionKicked", self.client_id)
+        check_code("SessionKicked", "reason_code", self.reason_code, SERVER_DISCONNECTS)
 
 
 @value
@@ -451,7 +416,7 @@ class SessionDiscarded:
     client_id: str
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("SessionDiscarded", self.client_id)
+        check_client_id("SessionDiscarded", self.client_id)
 
 
 @value
@@ -468,18 +433,11 @@ class SessionExpirySet:
     session_expiry_interval: float | None
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("SessionExpirySet", self.client_id)
-        interval = self.session_expiry_interval
-        _require(
-            interval is None
-            or (
-                isinstance(interval, (int, float))
-                and not isinstance(interval, bool)
-                and 0 <= interval < float("inf")
-            ),
-            "SessionExpirySet.session_expiry_interval must be None or seconds of 0 and above",
-            interval,
-        )
+        own, interval = "SessionExpirySet", self.session_expiry_interval
+        check_client_id(own, self.client_id)
+        check_instant(own, "session_expiry_interval", interval, optional=True)
+        if interval is not None and interval < 0:
+            reject(own, "session_expiry_interval", "must be 0 or more", interval)
 
 
 @value
@@ -491,38 +449,10 @@ class SubscriptionsAdded:
 
     def __attrs_post_init__(self) -> None:
         own = "SubscriptionsAdded"
-        _require_client_id(own, self.client_id)
+        check_client_id(own, self.client_id)
+        check_tuple(own, "subscriptions", self.subscriptions, Subscription)
         for index, subscription in enumerate(self.subscriptions):
-            _check_subscription(f"{own}.subscriptions[{index}]", subscription)
-
-
-def _check_subscription(owner: str, subscription: Subscription) -> None:
-    _require(
-        isinstance(subscription, Subscription), f"{owner} must be a Subscription", subscription
-    )
-    topic_filter = subscription.topic_filter
-    _require(
-        isinstance(topic_filter, str) and is_valid_filter(topic_filter),
-        f"{owner}.topic_filter must be a well-formed topic filter [MQTT-4.7.1-1]",
-        topic_filter,
-    )
-    _require(
-        not is_shared_filter(topic_filter),
-        f"{owner}.topic_filter must not be a shared subscription, which is not supported yet",
-        topic_filter,
-    )
-    _require(_is_int(subscription.qos, 0, 2), f"{owner}.qos must be 0, 1 or 2", subscription.qos)
-    _require(
-        _is_int(subscription.retain_handling, 0, 2),
-        f"{owner}.retain_handling must be 0, 1 or 2",
-        subscription.retain_handling,
-    )
-    subscription_id = subscription.subscription_id
-    _require(
-        subscription_id is None or _is_int(subscription_id, 1, _SUBSCRIPTION_ID_MAX),
-        f"{owner}.subscription_id must be None or 1 to 268435455",
-        subscription_id,
-    )
+            check_subscription(f"{own}.subscriptions[{index}]", subscription)
 
 
 @value
@@ -533,7 +463,9 @@ class SubscriptionsRemoved:
     topic_filters: tuple[str, ...]
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("SubscriptionsRemoved", self.client_id)
+        own = "SubscriptionsRemoved"
+        check_client_id(own, self.client_id)
+        check_filters(own, "topic_filters", self.topic_filters)
 
 
 @value
@@ -543,7 +475,7 @@ class WillRevoked:
     client_id: str
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("WillRevoked", self.client_id)
+        check_client_id("WillRevoked", self.client_id)
 
 
 @value
@@ -563,12 +495,10 @@ class QueuePurged:
     received_before: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        _require_client_id("QueuePurged", self.client_id)
-        _require(
-            self.topic_filter is None or is_valid_filter(self.topic_filter),
-            "QueuePurged.topic_filter must be None or a well-formed topic filter",
-            self.topic_filter,
-        )
+        check_client_id("QueuePurged", self.client_id)
+        if self.topic_filter is not None:
+            check_filter("QueuePurged", "topic_filter", self.topic_filter)
+        check_instant("QueuePurged", "received_before", self.received_before, optional=True)
 
 
 @value
@@ -582,11 +512,7 @@ class LimitsChanged:
     limits: SessionLimits
 
     def __attrs_post_init__(self) -> None:
-        _require(
-            isinstance(self.limits, SessionLimits),
-            "LimitsChanged.limits must be a SessionLimits",
-            self.limits,
-        )
+        check_kind("LimitsChanged", "limits", self.limits, SessionLimits)
 
 
 @value
@@ -596,6 +522,8 @@ class ServerStopping:
 
 # ---------------------------------------------------------------- a session without a store
 
+_ROUTED = PUBLISH_REFUSALS | {ReasonCode.SUCCESS, ReasonCode.NO_MATCHING_SUBSCRIBERS}
+
 
 @value
 class MessageRouted:
@@ -603,11 +531,16 @@ class MessageRouted:
 
     Attributes:
         route_id: The action's number.
-        reason_code: SUCCESS, NO_MATCHING_SUBSCRIBERS, or a refusal of 0x80 and above.
+        reason_code: SUCCESS, NO_MATCHING_SUBSCRIBERS, or a refusal as in `PublishReceived`.
     """
 
     route_id: int
     reason_code: ReasonCode = ReasonCode.SUCCESS
+
+    def __attrs_post_init__(self) -> None:
+        check_kind("MessageRouted", "route_id", self.route_id, int)
+        if self.reason_code is not ReasonCode.SUCCESS:
+            check_code("MessageRouted", "reason_code", self.reason_code, _ROUTED)
 
 
 @value
@@ -617,17 +550,8 @@ class DeliverMessage:
     delivery: Delivery
 
     def __attrs_post_init__(self) -> None:
-        _require(
-            isinstance(self.delivery, Delivery),
-            "DeliverMessage.delivery must be a Delivery",
-            self.delivery,
-        )
-        check_message("DeliverMessage.delivery.message", self.delivery.message)
-        _require(
-            _is_int(self.delivery.qos, 0, 2),
-            "DeliverMessage.delivery.qos must be 0, 1 or 2",
-            self.delivery.qos,
-        )
+        check_kind("DeliverMessage", "delivery", self.delivery, Delivery)
+        check_delivery("DeliverMessage.delivery", self.delivery)
 
 
 Event = (

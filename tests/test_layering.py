@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mqtt_sessions"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_values", "errors", "reason_codes"),
     ("messages", "subscriptions", "topics"),
-    ("policy",),  # before events, since ClientConnected carries a policy
+    ("_validation", "policy"),  # before events, since ClientConnected carries a policy
     ("events", "actions", "notices", "changes"),
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
