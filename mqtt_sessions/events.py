@@ -168,7 +168,7 @@ class PublishReceived:
     refusal: ReasonCode | None = None
     subscription_ids: tuple[int, ...] = ()
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
         # Every PUBLISH makes one. What attrs writes, and one comparison: a call to
         # `__attrs_post_init__` would cost half as much again.
         def __init__(
