@@ -250,6 +250,7 @@ class Engine(Lifecycle):
             return
         session = link.session
         assert session is not None
+        self._settle_inbound(session, turn)
         try:
             codes, granted = subscribe(session, link, event)
         except Fault as fault:
@@ -264,6 +265,7 @@ class Engine(Lifecycle):
             return
         session = link.session
         assert session is not None
+        self._settle_inbound(session, turn)
         try:
             codes, removed = unsubscribe(session, link, event)
         except Fault as fault:
