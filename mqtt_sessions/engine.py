@@ -285,12 +285,12 @@ class Engine(Lifecycle):
             self._fail(link, event.reason_code, "malformed packet or protocol error", turn)
 
     def _on_congested(self, event: ConnectionCongested, turn: Turn) -> None:
-        link = self._open_link(event)
+        link = self._open_link(event, turn)
         if link is not None:
             link.congested = link.held = True
 
     def _on_writable(self, event: ConnectionWritable, turn: Turn) -> None:
-        link = self._open_link(event)
+        link = self._open_link(event, turn)
         if link is None or not link.congested:
             return
         session = link.session
@@ -299,7 +299,7 @@ class Engine(Lifecycle):
         link.held = bool(link.unsent)
         self._refill(session, link, turn)
 
-    def _open_link(self, event: Any) -> Link | None:
+    def _open_link(self, event: Any, turn: Turn) -> Link | None:
         """The open connection of an event that is no packet; None if it is closed."""
         link = self._links.get(event.connection)
         if link is None:
@@ -307,7 +307,12 @@ class Engine(Lifecycle):
                 f"{type(event).__name__}.connection {event.connection!r} is not known: "
                 "feed ClientConnected first"
             )
-        return None if link.session is None else link
+        if link.session is None:
+            return None
+        if link.due <= turn.now:
+            self._keep_alive_over(link, turn)
+            return None
+        return link
 
     def _on_connected(self, event: ClientConnected, turn: Turn) -> None:
         link = self._links.get(event.connection)

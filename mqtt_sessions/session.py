@@ -313,11 +313,14 @@ class _Alone(Engine):
         turn.actions.append(RouteMessage(message, route_id, session.client_id))
 
     def _on_routed(self, event: MessageRouted, turn: Turn) -> None:
+        if not 0 < event.route_id <= self._last_route_id:
+            raise InvalidState(f"MessageRouted.route_id {event.route_id!r} was never given")
+        session = self._sessions.get(self._client_id)
+        if session is not None:
+            self._settle(session, turn)
         routed = self._routes.pop(event.route_id, None)
         if routed is None:
-            if 0 < event.route_id <= self._last_route_id:
-                return  # its session has ended meanwhile
-            raise InvalidState(f"MessageRouted.route_id {event.route_id!r} was never given")
+            return  # its session has ended meanwhile
         routed.code = event.reason_code
         waiting = self._waiting[routed.message.qos - 1]
         while waiting and waiting[0].code is not None:
