@@ -83,14 +83,12 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
         if phase is Inbound.AWAITING_PUBREL:
             turn.actions.append(SendPubrec(link.connection, packet_id, _SUCCESS))
         return False
-    if not _may_pass(session, link, event, packet_id, turn):
-        return False
     held = 0 if session.inbound is None else len(session.inbound.ends_at)
     maximum = session.settings.limits.maximum_inbound_qos2
-    if maximum is not None and held >= maximum:
+    if maximum is not None and held >= maximum and (event.refusal is None or link.version < 5):
         refuse(link, message, packet_id, ReasonCode.QUOTA_EXCEEDED, turn)
         return False
-    return True
+    return _may_pass(session, link, event, packet_id, turn)
 
 
 def _refuse_used_id(link: Link, packet_id: int, turn: Turn) -> None:
