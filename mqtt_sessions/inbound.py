@@ -70,7 +70,10 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
         raise Fault(ReasonCode.PROTOCOL_ERROR, "QoS 1 or 2 without a packet identifier [2.2.1]")
     phase = phase_of(session, packet_id)
     if message.qos == 1 and phase is not Inbound.IDLE:
-        _refuse_used_id(link, packet_id, turn)
+        _refuse_used_id(link, message, packet_id, turn)
+        return False
+    if message.qos == 2 and phase is Inbound.IDLE and packet_id in link.inbound_units:
+        _refuse_used_id(link, message, packet_id, turn)  # PUBACK is to come
         return False
     _take_unit(link, packet_id)
     if message.qos == 1:
@@ -91,11 +94,11 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
     return _may_pass(session, link, event, packet_id, turn)
 
 
-def _refuse_used_id(link: Link, packet_id: int, turn: Turn) -> None:
-    """NN-6.5: the QoS 2 exchange that holds the identifier stays as it is."""
+def _refuse_used_id(link: Link, message: Message, packet_id: int, turn: Turn) -> None:
+    """NN-6.5: the exchange that holds the identifier stays as it is."""
     if link.version < 5:
-        raise Fault(ReasonCode.PACKET_IDENTIFIER_IN_USE, "identifier of an open QoS 2 exchange")
-    turn.actions.append(SendPuback(link.connection, packet_id, ReasonCode.PACKET_IDENTIFIER_IN_USE))
+        raise Fault(ReasonCode.PACKET_IDENTIFIER_IN_USE, "identifier of an open exchange")
+    refuse(link, message, packet_id, ReasonCode.PACKET_IDENTIFIER_IN_USE, turn)
 
 
 def _take_unit(link: Link, packet_id: int) -> None:
