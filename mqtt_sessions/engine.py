@@ -105,6 +105,7 @@ class Engine(Lifecycle):
                 self._publish_wills(turn)
         except InvalidState:
             turn.now = before
+            turn.take()
             raise
         except BaseException:
             turn.take()
@@ -145,6 +146,9 @@ class Engine(Lifecycle):
                     limit -= used
                     if limit <= 0:
                         break
+        except BaseException:
+            turn.take()
+            raise
         finally:
             turn.busy = False
         return turn.take()

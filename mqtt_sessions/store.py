@@ -43,7 +43,7 @@ from mqtt_sessions.state import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, Sessi
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.topic_tree import Bucket, TopicTree
 from mqtt_sessions.topics import matches
-from mqtt_sessions.turn import Outcome, SizeOf, Turn
+from mqtt_sessions.turn import EMPTY, Outcome, SizeOf, Turn
 
 __all__ = ["SessionStore"]
 
@@ -125,6 +125,8 @@ class SessionStore(Engine):
             changes += outcome.changes
             actions += outcome.actions
             notices += outcome.notices
+        if not actions and not notices:
+            return EMPTY
         return Outcome((), tuple(actions), tuple(notices))
 
     # ------------------------------------------------------------ reading

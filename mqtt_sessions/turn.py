@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from mqtt_sessions._values import value
@@ -72,7 +73,7 @@ class Turn:
     )
 
     def __init__(self) -> None:
-        self.now = float("-inf")
+        self.now = -sys.float_info.max  # before any instant
         self.busy = False
         self.actions: list[Action] = []
         self.notices: list[Notice] = []
