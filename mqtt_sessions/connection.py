@@ -55,24 +55,30 @@ class Link(Timer):
     """An open connection; as a timer, its keep alive.
 
     Attributes:
-        alive_until: When keep alive ends the connection unless a packet comes; infinity: never.
+        due: When keep alive ends the connection unless a packet comes; infinity: never.
+        interval: 1.5 times the keep alive in force; infinity: off.
         unsent: In flight from an earlier connection and not yet sent again on this one, in order.
         unitless: In the PUBREL phase since an earlier connection: no unit of the window [NN-10.8].
         receive_maximum: Incoming QoS 1 and 2 PUBLISH packets that may be open; None: no matter.
         inbound_units: Incoming QoS 1 and 2 identifiers that are open on this connection.
         held: Nothing new may be sent: the connection is congested, or `unsent` comes first.
+        replaying: Retained messages that SUBSCRIBE called up are still to be sent.
+        plain: None of `unsent`, `unitless`, `retry`, `replaying`: an acknowledgement frees its
+            identifier and that is all. May be False for longer than it need be.
     """
 
     __slots__ = (
-        "alive_until",
         "congested",
         "connection",
+        "due",
         "expiry_asked",
         "held",
         "inbound_units",
-        "keep_alive_interval",
+        "interval",
         "maximum_packet_size",
+        "plain",
         "receive_maximum",
+        "replaying",
         "retry",
         "session",
         "unitless",
@@ -85,6 +91,8 @@ class Link(Timer):
     moves = True
 
     connection: Hashable
+    due: float  # attributes and no properties, because each packet stores or reads them
+    interval: float
     session: SessionState | None
 
     def __init__(self, connection: Hashable, session: SessionState | None, version: int) -> None:
@@ -92,8 +100,8 @@ class Link(Timer):
         self.connection = connection
         self.session = session
         self.version = version
-        self.alive_until = _INF
-        self.keep_alive_interval = _INF
+        self.due = _INF
+        self.interval = _INF
         self.window = 0
         self.maximum_packet_size: int | None = None
         self.receive_maximum: int | None = None
@@ -104,14 +112,12 @@ class Link(Timer):
         self.unitless: set[int] = set()
         self.inbound_units: set[int] = set()
         self.retry: RetryTimer | None = None
+        self.replaying = False
+        self.plain = True
 
-    @property
-    def due(self) -> float:
-        return self.alive_until
-
-    @property
-    def interval(self) -> float:
-        return self.keep_alive_interval
+    def smooth(self) -> None:
+        """Work `plain` out anew."""
+        self.plain = not (self.unsent or self.unitless or self.retry or self.replaying)
 
     @property
     def subject(self) -> str:
@@ -119,4 +125,5 @@ class Link(Timer):
 
 
 CLOSED = Link(None, None, 0)
+CLOSED.plain = False
 """Stands for every connection that is closed and whose `ConnectionLost` has not come yet."""

@@ -113,9 +113,13 @@ class Lane:
 
 
 class DeadlineIndex:
-    """All timers, in order of instant, kind and age of their lane."""
+    """All timers, in order of instant, kind and age of their lane.
 
-    __slots__ = ("_count", "_filed", "_first", "_front", "_lanes", "_second_at", "_serial")
+    Attributes:
+        known: The timer that is due next, unless it has moved; None: not known, or there is none.
+    """
+
+    __slots__ = ("_count", "_filed", "_front", "_lanes", "_second_at", "_serial", "known")
 
     def __init__(self) -> None:
         # key: an interval, or (instant,) for a lane of one instant
@@ -123,7 +127,7 @@ class DeadlineIndex:
         self._filed: SortedList = SortedList()
         self._front: Lane | None = None
         self._second_at = _INF
-        self._first: Timer | None = None  # None: not known, or there is none
+        self.known: Timer | None = None
         self._serial = 0
         self._count = 0
 
@@ -167,8 +171,8 @@ class DeadlineIndex:
         before, after = timer.prev, timer.next
         timer.lane = timer.prev = timer.next = None
         timer.at = _INF
-        if self._first is timer:
-            self._first = None
+        if self.known is timer:
+            self.known = None
         if before is not None:
             before.next = after
             if after is not None:
@@ -188,20 +192,34 @@ class DeadlineIndex:
 
         *Cost* O(1); O(log lanes) for each lane or early timer that is put right on the way.
         """
-        first = self._first
-        if first is not None and not (first.moves and first.due > first.at):
-            return first
+        timer = self.known
+        if timer is not None and (not timer.moves or timer.due <= timer.at):
+            return timer
         while (lane := self._front) is not None:
             timer = lane.head
-            if timer.moves and timer.due > timer.at:
-                self._move(timer)
-            elif timer.at == lane.filed_at or timer.at < self._second_at:
-                self._first = timer
+            at = timer.at
+            if timer.moves and (due := timer.due) > at:
+                tail = lane.tail
+                after = timer.next
+                if after is None or tail.at > due or lane.key != timer.interval:
+                    self._move(timer)
+                    continue
+                # What `arm` would do, spelled out: a busy connection at the head of its lane
+                # goes to the end of it, at the most once for each of its packets.
+                timer.at = due
+                timer.next = None
+                timer.prev = tail
+                tail.next = timer
+                lane.tail = timer
+                lane.head = after
+                after.prev = None
+            elif at < self._second_at or at == lane.filed_at:
+                self.known = timer
                 return timer
             else:
                 self._filed.remove((lane.filed_at, lane.kind, lane.serial, lane))
                 self._file(lane)
-        self._first = None
+        self.known = None
         return None
 
     def _move(self, timer: Timer) -> None:
@@ -229,7 +247,7 @@ class DeadlineIndex:
         filed = self._filed
         self._front = filed[0][3] if filed else None
         self._second_at = filed[1][0] if len(filed) > 1 else _INF
-        self._first = None
+        self.known = None
 
     def due_of_kind(self, kind: DeadlineKind, now: float) -> list[Timer]:
         """Timers of one kind that are due, those that moved left out; for bounds that count them.

@@ -17,10 +17,11 @@ from mqtt_sessions.state import InboundIds, SessionState
 from mqtt_sessions.topics import is_valid_topic
 from mqtt_sessions.turn import Turn
 
-__all__ = ["Fault", "admit", "answer", "forget_timed_out", "phase_of", "release"]
+__all__ = ["Fault", "admit", "forget_timed_out", "hold", "phase_of", "refuse", "release", "take"]
 
 _INF = float("inf")
 _SUCCESS = ReasonCode.SUCCESS
+_QOS = (0, 1, 2)
 
 
 class Fault(Exception):
@@ -49,25 +50,41 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
     *Cost* O(length of the topic name).
     """
     message, packet_id = event.message, event.packet_id
-    options = session.settings.options
-    if event.subscription_ids:
-        raise Fault(ReasonCode.PROTOCOL_ERROR, "a client sent a Subscription Identifier [3.3.4-6]")
-    if not message.topic_name:
-        raise Fault(ReasonCode.PROTOCOL_ERROR, "empty topic name without topic alias [3.3.2.1]")
-    if not is_valid_topic(message.topic_name):
-        raise Fault(ReasonCode.TOPIC_NAME_INVALID, "topic name is not well formed [4.7.0-1]")
-    if message.qos not in (0, 1, 2):
-        raise Fault(ReasonCode.MALFORMED_PACKET, "QoS 3 [3.3.1-4]")
+    qos = message.qos
+    if event.subscription_ids or not is_valid_topic(message.topic_name) or qos not in _QOS:
+        raise _fault_of(event)
     if link.version == 5:
         # what 3.x clients cannot be told is no ground for closing them
-        if message.qos > options.maximum_qos:
+        options = session.settings.options
+        if qos > options.maximum_qos:
             raise Fault(ReasonCode.QOS_NOT_SUPPORTED, "QoS above Maximum QoS [3.2.2-11]")
         if message.retain and not options.retain_available:
             raise Fault(ReasonCode.RETAIN_NOT_SUPPORTED, "RETAIN is not available [3.2.2-14]")
-    if message.qos == 0:
+    if qos == 0:
         return event.refusal is None  # a refused QoS 0 message has no answer
     if not packet_id:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "QoS 1 or 2 without a packet identifier [2.2.1]")
+    if qos == 1 and session.inbound is None and not link.inbound_units and event.refusal is None:
+        return True  # nothing is open and nothing against it
+    return _admit_beside_others(session, link, event, packet_id, turn)
+
+
+def _fault_of(event: PublishReceived) -> Fault:
+    """Which of the rules that hold for every PUBLISH was broken."""
+    if event.subscription_ids:
+        return Fault(ReasonCode.PROTOCOL_ERROR, "a client sent a Subscription Identifier [3.3.4-6]")
+    if event.message.qos not in _QOS:
+        return Fault(ReasonCode.MALFORMED_PACKET, "QoS 3 [3.3.1-4]")
+    if not event.message.topic_name:
+        return Fault(ReasonCode.PROTOCOL_ERROR, "empty topic name without topic alias [3.3.2.1]")
+    return Fault(ReasonCode.TOPIC_NAME_INVALID, "topic name is not well formed [4.7.0-1]")
+
+
+def _admit_beside_others(
+    session: SessionState, link: Link, event: PublishReceived, packet_id: int, turn: Turn
+) -> bool:
+    """The rules of QoS 1 and 2: identifiers, Receive Maximum, the host's verdict, our bound."""
+    message = event.message
     phase = phase_of(session, packet_id)
     if message.qos == 1 and phase is not Inbound.IDLE:
         _refuse_used_id(link, message, packet_id, turn)
@@ -130,7 +147,10 @@ def _may_pass(
         # never acknowledged and lost [3.1.1 MQTT-4.8.0-2]
         raise Fault(refusal, "PUBLISH refused, which MQTT 3.x can only say by closing")
     # 3.1.1 MQTT-3.3.5-2: acknowledged and not handed on
-    answer(session, link, event.message.qos, packet_id, _SUCCESS, turn)
+    if event.message.qos == 1:
+        turn.actions.append(SendPuback(link.connection, packet_id, _SUCCESS))
+    else:
+        take(session, link, packet_id, _SUCCESS, turn)
     return False
 
 
@@ -144,18 +164,13 @@ def refuse(link: Link, message: Message, packet_id: int, code: ReasonCode, turn:
         turn.actions.append(SendPubrec(link.connection, packet_id, code))
 
 
-def answer(
-    session: SessionState, link: Link, qos: int, packet_id: int, code: ReasonCode, turn: Turn
-) -> None:
-    """The message is ours now: PUBACK, or PUBREC and the identifier is held until PUBREL.
+def take(session: SessionState, link: Link, packet_id: int, code: ReasonCode, turn: Turn) -> None:
+    """A QoS 2 message is ours now: PUBREC, and the identifier is held until PUBREL.
 
     *Cost* O(1).
 
-    Spec: MQTT 5.0 §4.3.2 [MQTT-4.3.2-4], §4.3.3 [MQTT-4.3.3-8].
+    Spec: MQTT 5.0 §4.3.3 [MQTT-4.3.3-8].
     """
-    if qos == 1:
-        turn.actions.append(SendPuback(link.connection, packet_id, code))
-        return
     hold(session, packet_id, turn)
     link.inbound_units.add(packet_id)
     turn.actions.append(SendPubrec(link.connection, packet_id, code))

@@ -65,6 +65,7 @@ class Lifecycle:
                 raise InvalidValue(f"{name} must be of type {kind.__name__}, not {given!r}")
         self._settings = Settings(policy, limits, options, size_of)
         self._turn = Turn()
+        self._deadlines = self._turn.deadlines
         self._sessions: dict[str, SessionState] = {}
         self._links: dict[Hashable, Link] = {}
         self._parked = 0
@@ -173,9 +174,9 @@ class Lifecycle:
         elif settings.policy.retry_interval is not None:
             link.retry = RetryTimer(session.client_id, settings.policy.retry_interval)
         if keep_alive:
-            interval = link.keep_alive_interval = keep_alive * 1.5  # MQTT-3.1.2-22
-            link.alive_until = turn.now + interval
-            turn.deadlines.arm(link, link.alive_until, interval)
+            interval = link.interval = keep_alive * 1.5  # MQTT-3.1.2-22
+            link.due = turn.now + interval
+            turn.deadlines.arm(link, link.due, interval)
         return link
 
     def _take_over(
@@ -335,11 +336,10 @@ class Lifecycle:
     def _settle(self, session: SessionState, turn: Turn) -> None:
         """Do what is due for one session, in the order of `DeadlineKind` (law 5)."""
         self._settle_queue(session, turn)
-        if session.inbound is not None and session.inbound.due <= turn.now:
-            inbound.forget_timed_out(session, turn)
+        self._settle_inbound(session, turn)
         link = session.link
         if link is not None:
-            if link.alive_until <= turn.now:
+            if link.due <= turn.now:
                 self._keep_alive_over(link, turn)
             return
         will = session.will
@@ -347,6 +347,11 @@ class Lifecycle:
             self._owe_will(session, turn)
         if self._is_over(session, turn):
             self._end(session, EndReason.EXPIRED, turn)
+
+    def _settle_inbound(self, session: SessionState, turn: Turn) -> None:
+        ids = session.inbound
+        if ids is not None and ids.lane is not None and ids.due <= turn.now:
+            inbound.forget_timed_out(session, turn)
 
     def _settle_queue(self, session: SessionState, turn: Turn) -> None:
         queue = session.queue

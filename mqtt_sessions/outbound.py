@@ -67,6 +67,8 @@ def told_interval(delivery: Delivery, now: float) -> int | None:
 def offer(session: SessionState, delivery: Delivery, turn: Turn) -> None:
     """Accept a message for this session: send it now, queue it, or drop it with a notice.
 
+    The caller adds it to `turn.accepted`.
+
     *Cost* O(1).
 
     Spec: MQTT 5.0 §4.5 [MQTT-4.5.0-1].
@@ -75,14 +77,32 @@ def offer(session: SessionState, delivery: Delivery, turn: Turn) -> None:
     if queue is None:
         queue = session.queue = Queue()
     queue.accepted += 1
-    turn.accepted += 1
     link = session.link
     # NN-10.7: nothing overtakes what waits, QoS 0 neither
     if link is None or link.held or queue.items:
         _enqueue(session, queue, delivery, turn)
         return
-    if not _transmit(session, link, delivery, turn):
-        _enqueue(session, queue, delivery, turn)
+    in_flight = session.in_flight
+    if (
+        in_flight is None
+        or len(in_flight) >= link.window
+        or delivery.qos == 0
+        or link.maximum_packet_size is not None
+        or link.retry is not None
+    ):
+        if not _transmit(session, link, delivery, turn):
+            _enqueue(session, queue, delivery, turn)
+        return
+    # What `_send` would do, spelled out: a third of the time that a delivery takes.
+    packet_id = session.last_packet_id + 1
+    if packet_id > MAX_PACKET_ID or packet_id in in_flight:
+        packet_id = next_packet_id(session.last_packet_id, in_flight)
+    session.last_packet_id = packet_id
+    in_flight[packet_id] = delivery
+    told = delivery.message_expiry_interval
+    if told is not None:
+        told = told_interval(delivery, turn.now)
+    turn.actions.append(SendPublish(link.connection, delivery, packet_id, False, told))
 
 
 def offer_retained(session: SessionState, link: Link, delivery: Delivery, turn: Turn) -> None:
@@ -313,7 +333,9 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
 # ---------------------------------------------------------------- acknowledgements
 
 
-def acknowledge(session: SessionState, packet_id: int, reason_code: int, turn: Turn) -> Reply:
+def acknowledge(
+    session: SessionState, link: Link, packet_id: int, reason_code: int, turn: Turn
+) -> Reply:
     """PUBACK; the reply says what the table says, all but `PROTOCOL_ERROR` has been done.
 
     *Cost* O(1).
@@ -326,7 +348,7 @@ def acknowledge(session: SessionState, packet_id: int, reason_code: int, turn: T
         return Reply.IGNORE
     reply = (ON_PUBACK if reason_code < 0x80 else ON_PUBACK_ERROR)[exchange.qos]
     if reply is not Reply.PROTOCOL_ERROR:
-        _settle(session, in_flight, packet_id, reply, turn)
+        _settle(session, link, packet_id, reply, turn)
     return reply
 
 
@@ -356,11 +378,11 @@ def receive(session: SessionState, link: Link, packet_id: int, code: int, turn: 
     elif reply is Reply.PUBREL_NOT_FOUND:
         turn.actions.append(SendPubrel(link.connection, packet_id, _NOT_FOUND))
     elif reply is Reply.COMPLETE or reply is Reply.GIVE_UP:
-        _settle(session, in_flight, packet_id, reply, turn)
+        _settle(session, link, packet_id, reply, turn)
     return reply
 
 
-def complete(session: SessionState, packet_id: int, turn: Turn) -> Reply:
+def complete(session: SessionState, link: Link, packet_id: int, turn: Turn) -> Reply:
     """PUBCOMP; the reply says what the table says, all but `PROTOCOL_ERROR` has been done.
 
     *Cost* O(1).
@@ -371,27 +393,20 @@ def complete(session: SessionState, packet_id: int, turn: Turn) -> Reply:
     exchange = in_flight.get(packet_id)
     reply = ON_PUBCOMP[Phase.IDLE if exchange is None else exchange.qos]
     if reply is Reply.COMPLETE:
-        _settle(session, in_flight, packet_id, reply, turn)
+        _settle(session, link, packet_id, reply, turn)
     return reply
 
 
-def _settle(
-    session: SessionState,
-    in_flight: dict[int, Exchange],
-    packet_id: int,
-    reply: Reply,
-    turn: Turn,
-) -> None:
+def _settle(session: SessionState, link: Link, packet_id: int, reply: Reply, turn: Turn) -> None:
     """An exchange is over: identifier and unit are free."""
-    exchange = in_flight.pop(packet_id)
-    link = session.link
-    assert link is not None
-    if link.unsent:
+    assert session.in_flight is not None
+    exchange = session.in_flight.pop(packet_id)
+    if not link.plain:
         link.unsent.pop(packet_id, None)
-    if link.unitless:
         link.unitless.discard(packet_id)
-    if link.retry is not None:
-        link.retry.sent_at.pop(packet_id, None)
+        if link.retry is not None:
+            link.retry.sent_at.pop(packet_id, None)
+        link.smooth()
     if reply is _COMPLETE:
         if exchange is not ABANDONED:
             turn.completed += 1
@@ -425,6 +440,7 @@ def resume(session: SessionState, link: Link, turn: Turn) -> None:
             else:
                 link.unsent[packet_id] = None
         link.held = bool(link.unsent)
+    link.smooth()
     pump(session, link, turn)
 
 

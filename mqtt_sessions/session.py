@@ -11,7 +11,7 @@ from attrs import frozen
 
 from mqtt_sessions import inbound, outbound
 from mqtt_sessions._values import value
-from mqtt_sessions.actions import RouteMessage, SendPubrec
+from mqtt_sessions.actions import RouteMessage, SendPuback, SendPubrec
 from mqtt_sessions.connection import Link
 from mqtt_sessions.deadlines import Deadline
 from mqtt_sessions.engine import Engine
@@ -353,13 +353,14 @@ class _Alone(Engine):
                 turn.actions.append(SendPubrec(link.connection, packet_id, code))
             else:
                 link.inbound_units.discard(packet_id)
-                inbound.answer(session, link, 1, packet_id, code, turn)
+                turn.actions.append(SendPuback(link.connection, packet_id, code))
         except Fault as fault:
             self._fail(link, fault.reason_code, fault.detail, turn)
 
     def _on_deliver(self, event: DeliverMessage, turn: Turn) -> None:
         session = self._named(self._client_id, event, turn)
         if session is not None:
+            turn.accepted += 1
             outbound.offer(session, event.delivery, turn)
 
     def _publish_wills(self, turn: Turn) -> int:

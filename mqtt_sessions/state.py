@@ -33,6 +33,8 @@ _INF = float("inf")
 QOS: Final = 3
 RETAIN_AS_PUBLISHED: Final = 4
 NO_LOCAL: Final = 8
+_ID_SHIFT: Final = 6
+_ID_BITS: Final = 28
 
 
 class Route:
@@ -40,7 +42,7 @@ class Route:
 
     `options` packs what a publish looks at into one integer, so that it is also the key under
     which one delivery is made for all receivers alike: QoS (2 bits), Retain As Published, No
-    Local, Retain Handling (2 bits), Subscription Identifier (0: none).
+    Local, Retain Handling (2 bits), and behind these Subscription Identifiers of 28 bits each.
     """
 
     __slots__ = ("options", "session", "topic_filter")
@@ -58,8 +60,32 @@ class Route:
             | (RETAIN_AS_PUBLISHED if subscription.retain_as_published else 0)
             | (NO_LOCAL if subscription.no_local else 0)
             | subscription.retain_handling << 4
-            | (subscription.subscription_id or 0) << 6
+            | (subscription.subscription_id or 0) << _ID_SHIFT
         )
+
+    @staticmethod
+    def subscription_ids(options: int) -> tuple[int, ...]:
+        """The identifiers in packed options."""
+        ids = options >> _ID_SHIFT
+        if not ids:
+            return ()
+        if ids < 1 << _ID_BITS:
+            return (ids,)
+        return tuple(
+            ids >> shift & (1 << _ID_BITS) - 1 for shift in range(0, ids.bit_length(), _ID_BITS)
+        )
+
+    def merged_with(self, other: Route) -> Route:
+        """One for both: the higher QoS, RETAIN kept if either keeps it, all identifiers.
+
+        Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-2], [MQTT-3.3.4-4] [NN-12.4].
+        """
+        mine, its = self.options, other.options
+        options = max(mine & QOS, its & QOS) | (mine | its) & RETAIN_AS_PUBLISHED
+        ids, more = mine >> _ID_SHIFT, its >> _ID_SHIFT
+        held = -(-ids.bit_length() // _ID_BITS)
+        ids |= more << held * _ID_BITS
+        return Route(self.session, self.topic_filter, options | ids << _ID_SHIFT)
 
     @property
     def subscription(self) -> Subscription:
@@ -71,7 +97,7 @@ class Route:
             bool(options & NO_LOCAL),
             bool(options & RETAIN_AS_PUBLISHED),
             options >> 4 & 3,
-            options >> 6 or None,
+            options >> _ID_SHIFT or None,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sortedcontainers import SortedList
 
 from mqtt_sessions import inbound, outbound
+from mqtt_sessions.actions import SendPuback
 from mqtt_sessions.connection import Link
 from mqtt_sessions.deadlines import DeadlineKind, Timer
 from mqtt_sessions.engine import Engine
@@ -217,32 +218,40 @@ class SessionStore(Engine):
     def _route_published(
         self, session: SessionState, link: Link, event: PublishReceived, turn: Turn
     ) -> None:
-        message, packet_id = event.message, event.packet_id
-        policy = session.settings.policy
-        told = policy.told_message_expiry(message.message_expiry_interval)
-        code = self._publish(message, session.client_id, policy, told, turn)
-        if not message.qos:
+        message = event.message
+        client_id = session.client_id
+        lifetime, told = session.settings.expiry_of(message)
+        if message.retain and not self._retain(message, client_id, lifetime, told, turn):
+            code = ReasonCode.QUOTA_EXCEEDED
+        else:
+            code = self._distribute(message, client_id, session, lifetime, told, turn)
+        packet_id = event.packet_id
+        if not message.qos or packet_id is None:
             return
-        assert packet_id is not None
         if code is ReasonCode.QUOTA_EXCEEDED:
             inbound.refuse(link, message, packet_id, code, turn)
+        elif message.qos == 1:
+            turn.actions.append(SendPuback(link.connection, packet_id, code))  # MQTT-4.3.2-4
         else:
-            inbound.answer(session, link, message.qos, packet_id, code, turn)
+            inbound.take(session, link, packet_id, code, turn)
 
     def _on_host_published(self, event: MessagePublished, turn: Turn) -> None:
-        policy = self._settings.policy
-        told = policy.told_message_expiry(event.message.message_expiry_interval)
-        self._publish_anyway(event.message, event.publisher, told, turn)
+        lifetime, told = self._settings.expiry_of(event.message)
+        self._publish_anyway(event.message, event.publisher, lifetime, told, turn)
 
     def _publish_anyway(
-        self, message: Message, publisher: str | None, told: int | None, turn: Turn
+        self,
+        message: Message,
+        publisher: str | None,
+        lifetime: float | None,
+        told: int | None,
+        turn: Turn,
     ) -> None:
         """Publish for somebody who cannot be refused: if need be it is not retained."""
-        policy = self._settings.policy
-        code = self._publish(message, publisher, policy, told, turn)
-        if code is ReasonCode.QUOTA_EXCEEDED:
+        if message.retain and not self._retain(message, publisher, lifetime, told, turn):
             turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
-            self._distribute(message, publisher, policy, told, turn)
+        own = None if publisher is None else self._sessions.get(publisher)
+        self._distribute(message, publisher, own, lifetime, told, turn)
 
     def _publish_wills(self, turn: Turn) -> int:
         """Publish the wills that have come due in this call; the units of work."""
@@ -253,32 +262,17 @@ class SessionStore(Engine):
             for client_id, message in wills:
                 published += 1
                 turn.notices.append(WillPublished(client_id, message))
-                # a default interval is never shown for wills
-                self._publish_anyway(message, client_id, message.message_expiry_interval, turn)
+                lifetime, _ = self._settings.expiry_of(message)
+                told = message.message_expiry_interval  # a default is never shown for wills
+                self._publish_anyway(message, client_id, lifetime, told, turn)
         return max(published, turn.accepted - accepted)
-
-    def _publish(
-        self,
-        message: Message,
-        publisher: str | None,
-        policy: ExpiryPolicy,
-        told: int | None,
-        turn: Turn,
-    ) -> ReasonCode:
-        """Retain and distribute; the code for the publisher's acknowledgement."""
-        if (
-            message.retain
-            and self._settings.options.retain_available
-            and not self._retain(message, publisher, policy, told, turn)
-        ):
-            return ReasonCode.QUOTA_EXCEEDED
-        return self._distribute(message, publisher, policy, told, turn)
 
     def _distribute(
         self,
         message: Message,
         publisher: str | None,
-        policy: ExpiryPolicy,
+        own: SessionState | None,
+        lifetime: float | None,
         told: int | None,
         turn: Turn,
     ) -> ReasonCode:
@@ -292,63 +286,86 @@ class SessionStore(Engine):
         if not buckets:
             return ReasonCode.NO_MATCHING_SUBSCRIBERS
         now = turn.now
-        interval = message.message_expiry_interval
-        lifetime = policy.message_lifetime(interval)
         expires_at = None if lifetime is None else now + lifetime
-        upgrade = self._settings.options.upgrade_qos
-        made: dict[int | tuple[int, ...], Delivery] = {}
+        made: dict[int, Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
         replays = self._replays
-        for session, options in self._receivers(buckets, publisher):
+        offer = outbound.offer
+        accepted = 0
+        for route in self._receivers(buckets, own):
+            session, options = route.session, route.options
+            if session is own and options & NO_LOCAL:
+                continue  # MQTT-3.8.3-3
             delivery = made.get(options)
             if delivery is None:
-                delivery = made[options] = _make(
-                    message, options, upgrade, now, expires_at, told, publisher
-                )
+                delivery = made[options] = self._make(message, options, expires_at, told, publisher)
             link = session.link
-            if (session.at if link is None else link.alive_until) <= now:
+            if (session.at if link is None else link.due) <= now:
                 late.append((session, delivery))
                 continue
             if replays and session in replays:
                 replays[session].supersede(message.topic_name, self._retained)
-            outbound.offer(session, delivery, turn)
+            accepted += 1
+            offer(session, delivery, turn)
         for session, delivery in late:
             # law 5: what is due for a receiver comes first, and may end it
             self._settle(session, turn)
             if self._sessions.get(session.client_id) is session:
                 if session in replays:
                     replays[session].supersede(message.topic_name, self._retained)
-                outbound.offer(session, delivery, turn)
+                accepted += 1
+                offer(session, delivery, turn)
+        turn.accepted += accepted
         return ReasonCode.SUCCESS
 
-    def _receivers(
-        self, buckets: list[Bucket], publisher: str | None
-    ) -> Iterable[tuple[SessionState, int | tuple[int, ...]]]:
-        """Each receiver with the options of its subscriptions that match.
+    def _receivers(self, buckets: list[Bucket], own: SessionState | None) -> Iterable[Route]:
+        """The subscriptions that match; several of one session are merged if the host wants it.
 
-        No Local matches are left out first [MQTT-3.8.3-3], [NN-12.4].
+        No Local matches are left out first [NN-12.4].
         """
         if len(buckets) == 1:
             bucket = buckets[0]
-            routes = (bucket,) if isinstance(bucket, Route) else bucket.values()
-            return [
-                (route.session, route.options)
-                for route in routes
-                if not route.options & NO_LOCAL or route.session.client_id != publisher
-            ]
-        each: list[tuple[SessionState, int | tuple[int, ...]]] = []
-        merged: dict[SessionState, list[int]] = {}
-        for bucket in buckets:
-            for route in (bucket,) if isinstance(bucket, Route) else bucket.values():
-                if not route.options & NO_LOCAL or route.session.client_id != publisher:
-                    each.append((route.session, route.options))
-                    merged.setdefault(route.session, []).append(route.options)
+            return (bucket,) if isinstance(bucket, Route) else bucket.values()
+        each = [
+            route
+            for bucket in buckets
+            for route in ((bucket,) if isinstance(bucket, Route) else bucket.values())
+            if route.session is not own or not route.options & NO_LOCAL
+        ]
         if self._settings.options.overlap is OverlapPolicy.EACH:
             return each
-        return [
-            (session, options[0] if len(options) == 1 else tuple(options))
-            for session, options in merged.items()
-        ]
+        merged: dict[SessionState, Route] = {}
+        for route in each:
+            before = merged.get(route.session)
+            merged[route.session] = route if before is None else before.merged_with(route)
+        return merged.values()
+
+    def _make(
+        self,
+        message: Message,
+        options: int,
+        expires_at: float | None,
+        told: int | None,
+        publisher: str | None,
+    ) -> Delivery:
+        """One delivery for all receivers with the same options.
+
+        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
+        §3.8.4 [MQTT-3.8.4-8].
+        """
+        qos = options & QOS
+        if qos > message.qos and not self._settings.options.upgrade_qos:
+            qos = message.qos
+        return Delivery(
+            message,
+            qos,
+            message.retain and bool(options & RETAIN_AS_PUBLISHED),
+            Route.subscription_ids(options),
+            self._turn.now,
+            expires_at,
+            told,
+            publisher,
+        )
 
     # ------------------------------------------------------------ retained messages
 
@@ -356,7 +373,7 @@ class SessionStore(Engine):
         self,
         message: Message,
         publisher: str | None,
-        policy: ExpiryPolicy,
+        lifetime: float | None,
         told: int | None,
         turn: Turn,
     ) -> bool:
@@ -366,8 +383,9 @@ class SessionStore(Engine):
 
         Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-5] to [MQTT-3.3.1-7] [NN-14.2].
         """
+        if not self._settings.options.retain_available:
+            return True
         topic_name = message.topic_name
-        lifetime = policy.message_lifetime(message.message_expiry_interval)
         old = self._retained.get(topic_name)
         if old is not None and old.at <= turn.now:
             self._expire_retained(old, turn)  # law 5
@@ -414,6 +432,8 @@ class SessionStore(Engine):
             if link.held or (queue is not None and queue.items):
                 outbound.pump(session, link, turn)
             return
+        link.replaying = True
+        link.plain = False
         # Live and retained messages take turns, so that neither waits for the other for ever.
         if replay.first:
             self._replay(replay, link, 1, turn)
@@ -449,6 +469,7 @@ class SessionStore(Engine):
         else:
             turn.deadlines.disarm(replay)
             self._replays.pop(session, None)
+            link.replaying = False
         return sent
 
     # ------------------------------------------------------------ subscriptions
@@ -467,6 +488,8 @@ class SessionStore(Engine):
                 replay.begin(route.topic_filter)
         link = session.link
         if replay is not None and link is not None:
+            link.replaying = True
+            link.plain = False
             batch = session.settings.limits.retained_replay_batch
             self._replay(replay, link, batch, turn)
 
@@ -540,33 +563,6 @@ class SessionStore(Engine):
             assert list(self._order) == sorted(self._sessions)
 
 
-def _make(
-    message: Message,
-    options: int | tuple[int, ...],
-    upgrade: bool,
-    now: float,
-    expires_at: float | None,
-    told: int | None,
-    publisher: str | None,
-) -> Delivery:
-    """One delivery for all receivers with the same options.
-
-    Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
-    §3.8.4 [MQTT-3.8.4-8].
-    """
-    if isinstance(options, int):
-        granted = options & QOS
-        keeps_retain = options & RETAIN_AS_PUBLISHED
-        ids: tuple[int, ...] = (options >> 6,) if options >> 6 else ()
-    else:
-        granted = max(each & QOS for each in options)
-        keeps_retain = any(each & RETAIN_AS_PUBLISHED for each in options)
-        ids = tuple(each >> 6 for each in options if each >> 6)
-    qos = granted if upgrade else min(message.qos, granted)
-    retain = bool(keeps_retain) and message.retain
-    return Delivery(message, qos, retain, ids, now, expires_at, told, publisher)
-
-
 def _make_retained(entry: Retained, route: Route) -> Delivery:
     """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6]."""
     message, options = entry.message, route.options
@@ -574,7 +570,7 @@ def _make_retained(entry: Retained, route: Route) -> Delivery:
         message,
         min(message.qos, options & QOS),
         True,
-        (options >> 6,) if options >> 6 else (),
+        Route.subscription_ids(options),
         entry.received_at,
         None if entry.lane is None else entry.at,
         entry.told,

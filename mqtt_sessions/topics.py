@@ -32,7 +32,12 @@ def is_valid_topic(topic_name: str) -> bool:
 
     Spec: MQTT 5.0 §4.7.1 [MQTT-4.7.0-1], §4.7.3.
     """
-    return "+" not in topic_name and "#" not in topic_name and _is_text(topic_name)
+    if "+" in topic_name or "#" in topic_name:
+        return False
+    # the common case spelled out, for it is looked at with each PUBLISH
+    if topic_name.isascii() and "\0" not in topic_name:
+        return 0 < len(topic_name) <= _MAX_BYTES
+    return _is_text(topic_name)
 
 
 def is_valid_filter(topic_filter: str) -> bool:

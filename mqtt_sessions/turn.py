@@ -37,9 +37,18 @@ EMPTY = Outcome()
 
 
 class Settings:
-    """Policy, limits and options that a session lives under; most sessions share one object."""
+    """Policy, limits and options that a session lives under; most sessions share one object.
 
-    __slots__ = ("limits", "options", "policy", "size_of")
+    Attributes:
+        policy: When things end.
+        limits: How far things grow; replaced by `LimitsChanged`.
+        options: What the server offers.
+        size_of: Bytes of a PUBLISH packet.
+        default_lifetime: What the policy says of a message without an expiry interval.
+        default_told: The same for the interval that receivers are told.
+    """
+
+    __slots__ = ("default_lifetime", "default_told", "limits", "options", "policy", "size_of")
 
     def __init__(
         self,
@@ -52,6 +61,15 @@ class Settings:
         self.limits = limits
         self.options = options
         self.size_of = size_of
+        self.default_lifetime = policy.message_lifetime(None)
+        self.default_told = policy.told_message_expiry(None)
+
+    def expiry_of(self, message: Message) -> tuple[float | None, int | None]:
+        """Seconds after which a message is deleted, and the interval that receivers are told."""
+        interval = message.message_expiry_interval
+        if interval is None:
+            return self.default_lifetime, self.default_told
+        return self.policy.message_lifetime(interval), self.policy.told_message_expiry(interval)
 
 
 class Turn:
