@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from mqtt_sessions._values import value
@@ -91,7 +90,7 @@ class Turn:
     )
 
     def __init__(self) -> None:
-        self.now = -sys.float_info.max  # before any instant
+        self.now = -1e308  # before any instant, and finite
         self.busy = False
         self.actions: list[Action] = []
         self.notices: list[Notice] = []
