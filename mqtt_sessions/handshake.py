@@ -98,7 +98,8 @@ def connack(
         present = resumed and event.protocol_version == 4
         return SendConnack(event.connection, present, ConnectReturnCode.ACCEPTED)
     interval = session.expiry_interval
-    in_force = NEVER_ON_WIRE if interval is None else math.ceil(interval)
+    # NN-1.2: four bytes; what does not fit in them is never, as far as a client can tell
+    in_force = NEVER_ON_WIRE if interval is None else min(math.ceil(interval), NEVER_ON_WIRE)
     asked = event.session_expiry_interval or 0
     return SendConnack(
         event.connection,

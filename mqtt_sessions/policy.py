@@ -23,6 +23,8 @@ __all__ = [
 NEVER_ON_WIRE = 0xFFFFFFFF
 """Session Expiry Interval that never expires; beyond this module "never" is None."""
 
+_UINT32_MAX = 0xFFFFFFFF
+
 
 def _check_interval(owner: str, field: str, interval: float | None, *, above_zero: bool) -> None:
     if interval is None:
@@ -168,7 +170,7 @@ class ExpiryPolicy:
         """
         if message_expiry_interval is None and self.show_default_message_expiry:
             default = self.default_message_expiry_interval
-            return None if default is None else math.ceil(default)
+            return None if default is None else min(math.ceil(default), _UINT32_MAX)
         return message_expiry_interval
 
 

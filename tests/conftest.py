@@ -33,3 +33,7 @@ def require_program(name: str) -> str:
 def _require_program() -> Callable[[str], str]:
     """The same, for test modules that would rather not import from here."""
     return require_program
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "spec(*statements): normative statements that a test proves")

@@ -1,0 +1,1 @@
+"""What the library does, told as scenarios through its public API."""
