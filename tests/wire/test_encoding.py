@@ -9,6 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqtt_sessions import wire
+from mqtt_sessions._validation import (
+    PUBLISH_REFUSALS,
+    SERVER_DISCONNECTS,
+    SUBSCRIBE_REFUSALS,
+    UNSUBSCRIBE_REFUSALS,
+)
 from mqtt_sessions.actions import (
     CloseConnection,
     RouteMessage,
@@ -27,6 +33,7 @@ from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.wire.tables import REASON_CODES
 
 from .strategies import VERSIONS, deliveries, packet_ids
 
@@ -262,6 +269,22 @@ def test_a_wrong_send_publish_is_refused(
 def test_bad_version_of_an_encoder() -> None:
     with pytest.raises(InvalidValue):
         wire.Encoder(6)
+
+
+@pytest.mark.parametrize(
+    ("sent_by_the_core", "kinds"),
+    [
+        (PUBLISH_REFUSALS, ("PUBACK", "PUBREC")),
+        (SUBSCRIBE_REFUSALS, ("SUBACK",)),
+        (UNSUBSCRIBE_REFUSALS, ("UNSUBACK",)),
+        (SERVER_DISCONNECTS, ("DISCONNECT",)),
+    ],
+)
+def test_no_code_that_the_core_lets_a_host_choose_fails_at_the_encoder(
+    sent_by_the_core: frozenset[ReasonCode], kinds: tuple[str, ...]
+) -> None:
+    for kind in kinds:
+        assert sent_by_the_core <= REASON_CODES[wire.PacketType[kind]]
 
 
 # ---------------------------------------------------------------- sizes
