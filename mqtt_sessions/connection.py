@@ -28,7 +28,6 @@ class RetryTimer(Timer):
     __slots__ = ("client_id", "pause", "sent_at")
 
     kind = DeadlineKind.RETRY
-    moves = True
 
     def __init__(self, client_id: str, pause: float) -> None:
         super().__init__()
@@ -61,15 +60,18 @@ class Link(Timer):
         unitless: In the PUBREL phase since an earlier connection: no unit of the window [NN-10.8].
         receive_maximum: Incoming QoS 1 and 2 PUBLISH packets that may be open; None: no matter.
         inbound_units: Incoming QoS 1 and 2 identifiers that are open on this connection.
-        held: Nothing new may be sent: the connection is congested, or `unsent` comes first.
         replaying: Retained messages that SUBSCRIBE called up are still to be sent.
-        plain: None of `unsent`, `unitless`, `retry`, `replaying`: an acknowledgement frees its
-            identifier and that is all. May be False for longer than it need be.
+
+    What follows from these, worked out anew by `smooth` when one of them changes:
+        held: Nothing new may be sent: the connection is congested, or `unsent` comes first.
+        direct: A new message needs no look at anything but the window.
+        plain: An acknowledgement frees its identifier and that is all.
     """
 
     __slots__ = (
         "congested",
         "connection",
+        "direct",
         "due",
         "expiry_asked",
         "held",
@@ -88,10 +90,9 @@ class Link(Timer):
     )
 
     kind = DeadlineKind.KEEP_ALIVE
-    moves = True
 
     connection: Hashable
-    due: float  # attributes and no properties, because each packet stores or reads them
+    due: float  # attributes and no properties, because each packet reads and stores them
     interval: float
     session: SessionState | None
 
@@ -106,18 +107,22 @@ class Link(Timer):
         self.maximum_packet_size: int | None = None
         self.receive_maximum: int | None = None
         self.expiry_asked = 0
-        self.held = False
         self.congested = False
         self.unsent: dict[int, None] = {}
         self.unitless: set[int] = set()
         self.inbound_units: set[int] = set()
         self.retry: RetryTimer | None = None
         self.replaying = False
+        self.held = False
+        self.direct = True
         self.plain = True
 
     def smooth(self) -> None:
-        """Work `plain` out anew."""
-        self.plain = not (self.unsent or self.unitless or self.retry or self.replaying)
+        """Work out what follows from the rest. *Cost* O(1)."""
+        retry = self.retry is not None
+        self.held = self.congested or bool(self.unsent)
+        self.direct = not (self.held or retry or self.maximum_packet_size is not None)
+        self.plain = not (self.unsent or self.unitless or retry or self.replaying)
 
     @property
     def subject(self) -> str:

@@ -62,13 +62,15 @@ class Deadline:
 
 
 class Timer:
-    """Something with a deadline: base class of what stands in the index."""
+    """Something with a deadline: base class of what stands in the index.
+
+    Attributes:
+        at: The instant for which it is armed; infinity: it is not.
+    """
 
     __slots__ = ("at", "lane", "next", "prev")
 
     kind: ClassVar[DeadlineKind]
-    moves: ClassVar[bool] = False
-    """Whether `due` may have moved behind `at`, where the timer is armed."""
 
     at: float
     lane: Lane | None
@@ -83,8 +85,8 @@ class Timer:
 
     @property
     def due(self) -> float:
-        """The true instant."""
-        return self.at
+        """The true instant where it may have moved behind `at`, minus infinity elsewhere."""
+        return -_INF
 
     @property
     def interval(self) -> float:
@@ -193,12 +195,12 @@ class DeadlineIndex:
         *Cost* O(1); O(log lanes) for each lane or early timer that is put right on the way.
         """
         timer = self.known
-        if timer is not None and (not timer.moves or timer.due <= timer.at):
+        if timer is not None and timer.due <= timer.at:
             return timer
         while (lane := self._front) is not None:
             timer = lane.head
             at = timer.at
-            if timer.moves and (due := timer.due) > at:
+            if (due := timer.due) > at:
                 tail = lane.tail
                 after = timer.next
                 if after is None or tail.at > due or lane.key != timer.interval:
@@ -282,7 +284,6 @@ class DeadlineIndex:
                 assert timer.lane is lane
                 assert timer.prev is before
                 assert timer.kind == kind
-                assert timer.due >= timer.at
                 assert before is None or before.at <= timer.at
                 before, timer = timer, timer.next
             assert before is lane.tail

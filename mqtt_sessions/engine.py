@@ -104,6 +104,26 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle was called while a call is running")
+        if type(event) is PubackReceived and turn.now <= now < _INF:
+            # Half of all calls are the row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender with
+            # nothing else hanging on it: spelled out, it costs half.
+            link = self._links.get(event.connection)
+            if link is not None and link.plain and link.due > now:
+                session = link.session
+                packet_id = event.packet_id
+                in_flight = session.in_flight  # type: ignore[union-attr]
+                if (
+                    in_flight
+                    and (exchange := in_flight.get(packet_id)) is not None
+                    and exchange.qos == 1
+                    and event.reason_code < 0x80
+                    and not session.queue.items  # type: ignore[union-attr]
+                ):
+                    turn.now = now
+                    link.due = now + link.interval
+                    del in_flight[packet_id]
+                    turn.completed += 1
+                    return EMPTY
         handler = self._handlers.get(type(event))
         if handler is None:
             raise InvalidState(f"{type(event).__name__} is not an event of {type(self).__name__}")
@@ -171,7 +191,7 @@ class Engine(Lifecycle):
     def next_deadline_at(self) -> float | None:
         """When `handle_timeout` has something to do; allocates nothing. *Cost* O(1) amortized."""
         timer = self._deadlines.known
-        if timer is None or timer.moves:
+        if timer is None or timer.due > timer.at:
             timer = self._deadlines.first()
         return None if timer is None else timer.at
 
@@ -214,25 +234,6 @@ class Engine(Lifecycle):
             self._fail(link, fault.reason_code, fault.detail, turn)
 
     def _on_puback(self, event: PubackReceived, turn: Turn) -> None:
-        link = self._links.get(event.connection)
-        if link is not None and link.plain and link.due > turn.now:
-            # The row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender, spelled out where nothing
-            # else hangs on it: this is half of all that a broker does.
-            session = link.session
-            in_flight = session.in_flight  # type: ignore[union-attr]
-            packet_id = event.packet_id
-            if (
-                in_flight
-                and (exchange := in_flight.get(packet_id)) is not None
-                and exchange.qos == 1
-                and event.reason_code < 0x80
-            ):
-                link.due = turn.now + link.interval
-                del in_flight[packet_id]
-                turn.completed += 1
-                if session.queue.items:  # type: ignore[union-attr]
-                    outbound.pump(session, link, turn)  # type: ignore[arg-type]
-                return
         link = self._link(event, turn)
         if link is None:
             return
@@ -323,7 +324,8 @@ class Engine(Lifecycle):
     def _on_congested(self, event: ConnectionCongested, turn: Turn) -> None:
         link = self._open_link(event, turn)
         if link is not None:
-            link.congested = link.held = True
+            link.congested = True
+            link.smooth()
 
     def _on_writable(self, event: ConnectionWritable, turn: Turn) -> None:
         link = self._open_link(event, turn)
@@ -332,7 +334,7 @@ class Engine(Lifecycle):
         session = link.session
         assert session is not None
         link.congested = False
-        link.held = bool(link.unsent)
+        link.smooth()
         self._refill(session, link, turn)
 
     def _open_link(self, event: Any, turn: Turn) -> Link | None:

@@ -173,6 +173,7 @@ class Lifecycle:
                 keep_alive = options.server_keep_alive  # MQTT-3.1.2-21
         elif settings.policy.retry_interval is not None:
             link.retry = RetryTimer(session.client_id, settings.policy.retry_interval)
+        link.smooth()
         if keep_alive:
             interval = link.interval = keep_alive * 1.5  # MQTT-3.1.2-22
             link.due = turn.now + interval
@@ -397,7 +398,9 @@ def _check_session(session: SessionState) -> None:
         assert set(link.unsent) <= set(in_flight)
         assert link.unitless <= set(in_flight)
         assert len(in_flight) - len(link.unsent) - len(link.unitless) <= link.window
-        assert link.held == (link.congested or bool(link.unsent))
+        derived = (link.held, link.direct, link.plain)
+        link.smooth()
+        assert derived == (link.held, link.direct, link.plain)
     if session.inbound is not None:
         assert session.inbound.ends_at
         assert session.inbound.routing <= set(session.inbound.ends_at)

@@ -79,30 +79,8 @@ def offer(session: SessionState, delivery: Delivery, turn: Turn) -> None:
     queue.accepted += 1
     link = session.link
     # NN-10.7: nothing overtakes what waits, QoS 0 neither
-    if link is None or link.held or queue.items:
+    if link is None or queue.items or link.held or not _transmit(session, link, delivery, turn):
         _enqueue(session, queue, delivery, turn)
-        return
-    in_flight = session.in_flight
-    if (
-        in_flight is None
-        or len(in_flight) >= link.window
-        or delivery.qos == 0
-        or link.maximum_packet_size is not None
-        or link.retry is not None
-    ):
-        if not _transmit(session, link, delivery, turn):
-            _enqueue(session, queue, delivery, turn)
-        return
-    # What `_send` would do, spelled out: a third of the time that a delivery takes.
-    packet_id = session.last_packet_id + 1
-    if packet_id > MAX_PACKET_ID or packet_id in in_flight:
-        packet_id = next_packet_id(session.last_packet_id, in_flight)
-    session.last_packet_id = packet_id
-    in_flight[packet_id] = delivery
-    told = delivery.message_expiry_interval
-    if told is not None:
-        told = told_interval(delivery, turn.now)
-    turn.actions.append(SendPublish(link.connection, delivery, packet_id, False, told))
 
 
 def offer_retained(session: SessionState, link: Link, delivery: Delivery, turn: Turn) -> None:
@@ -439,7 +417,6 @@ def resume(session: SessionState, link: Link, turn: Turn) -> None:
                 turn.actions.append(SendPubrel(link.connection, packet_id, _SUCCESS))
             else:
                 link.unsent[packet_id] = None
-        link.held = bool(link.unsent)
     link.smooth()
     pump(session, link, turn)
 

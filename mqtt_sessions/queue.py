@@ -43,7 +43,6 @@ class ExpiryTimer(Timer):
     __slots__ = ("client_id", "queue")
 
     kind = DeadlineKind.MESSAGE_EXPIRY
-    moves = True
 
     def __init__(self, client_id: str, queue: Queue) -> None:
         super().__init__()

@@ -145,7 +145,6 @@ class InboundIds(Timer):
     __slots__ = ("client_id", "ends_at", "pause", "routing")
 
     kind = DeadlineKind.INBOUND_QOS2
-    moves = True
 
     def __init__(self, client_id: str) -> None:
         super().__init__()
