@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +12,12 @@ from typing import Any, get_args
 import attrs
 import pytest
 
+import mqtt_sessions
+from mqtt_sessions import wire
 from mqtt_sessions.actions import Action
 from mqtt_sessions.deadlines import Deadline, DeadlineKind
 from mqtt_sessions.events import Event
+from mqtt_sessions.flows import Phase
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import DropReason, EndReason, Notice
 from mqtt_sessions.policy import (
@@ -24,10 +29,14 @@ from mqtt_sessions.policy import (
     UnauthorizedPolicy,
 )
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
+from mqtt_sessions.session import Counters, InFlight, Session
+from mqtt_sessions.store import SessionStore
 from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.topic_aliases import InboundAliases, OutboundAliases
 from mqtt_sessions.turn import Outcome
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference"
 
 PAGES: dict[str, tuple[type, ...]] = {
     "events.md": (*get_args(Event), Message, Will, Subscription, Delivery),
@@ -43,21 +52,78 @@ PAGES: dict[str, tuple[type, ...]] = {
     ),
     "reason-codes.md": (ReasonCode, ConnectReturnCode),
     "time.md": (Deadline, DeadlineKind),
-    "store.md": (Outcome,),
+    "store.md": (Counters, InFlight, Phase, Outcome),
+    "topics.md": (),
+    "wire.md": (wire.Role, *get_args(wire.Packet), wire.PacketType),
 }
+# What has a section but is neither a value nor an enumeration.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "events.md": ("Event",),
+    "actions.md": ("Action",),
+    "notices.md": ("Notice",),
+    "store.md": (
+        "SessionStore",
+        "SizeOf",
+        "Session",
+        "MqttSessionsError",
+        "InvalidValue",
+        "InvalidState",
+    ),
+    "topics.md": (
+        "is_valid_topic",
+        "is_valid_filter",
+        "matches",
+        "InboundAliases",
+        "OutboundAliases",
+    ),
+    "wire.md": (
+        "Decoder",
+        "to_event",
+        "Encoder",
+        "PublishCache",
+        "refuse_connect",
+        "size_of",
+        "WireError",
+        "encode",
+        "Packet",
+        "SendAction",
+        "UserProperties",
+    ),
+}
+WITH_MEMBERS: tuple[tuple[str, type], ...] = (
+    ("store.md", SessionStore),
+    ("store.md", Session),
+    ("topics.md", InboundAliases),
+    ("topics.md", OutboundAliases),
+    ("wire.md", wire.Decoder),
+    ("wire.md", wire.Encoder),
+    ("wire.md", wire.PublishCache),
+    ("wire.md", wire.WireError),
+)
+# How a store makes its views; takes what is not public.
+INTERNAL = {"of"}
 DOCUMENTED = [(page, cls) for page, classes in PAGES.items() for cls in classes]
 VALUES = [(page, cls) for page, cls in DOCUMENTED if attrs.has(cls)]
 ENUMS = [(page, cls) for page, cls in DOCUMENTED if issubclass(cls, Enum)]
 
 
-def sections(page: str) -> dict[str, str]:
-    """The text under each heading that is a name in code, by that name, in order."""
+def headings(page: str) -> list[tuple[str, str]]:
+    """Each heading that is in code, such as `name` or `name(argument)`, and the text under it."""
     parts = re.split(r"^##+ (.+)$", (REFERENCE / page).read_text(), flags=re.MULTILINE)
+    return [
+        (title.strip("`"), text)
+        for title, text in zip(parts[1::2], parts[2::2], strict=True)
+        if title.startswith("`")
+    ]
+
+
+def sections(page: str) -> dict[str, str]:
+    """The text under each of these headings, by name, in order."""
     found: dict[str, str] = {}
-    for title, text in zip(parts[1::2], parts[2::2], strict=True):
-        if title.startswith("`"):
-            assert title.strip("`") not in found, f"{title} stands twice in {page}"
-            found[title.strip("`")] = text
+    for title, text in headings(page):
+        name = title.partition("(")[0]
+        assert name not in found, f"{name} stands twice in {page}"
+        found[name] = text
     return found
 
 
@@ -92,7 +158,9 @@ def shown_default(default: Any) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_names_exactly_what_there_is_in_its_order(page: str) -> None:
-    named = [name for name in sections(page) if name not in ("SessionStore", "Session")]
+    others = OTHERS.get(page, ())
+    assert [name for name in sections(page) if name in others] == list(others)
+    named = [name for name in sections(page) if name not in others]
     assert named == [cls.__name__ for cls in PAGES[page]]
 
 
@@ -131,3 +199,103 @@ def test_every_method_of_the_policy() -> None:
         if callable(member) and not name.startswith("_")
     ]
     assert [re.match(r"`(\w+)\(", cell)[1] for cell in given] == public  # type: ignore[index]
+
+
+# ---------------------------------------------------------------- names, members, signatures
+
+
+def test_every_public_name_has_one_section_and_nothing_else_has() -> None:
+    named = [name for page in PAGES if page != "wire.md" for name in sections(page)]
+    assert sorted(named) == sorted(mqtt_sessions.__all__)
+    assert sorted(sections("wire.md")) == sorted(wire.__all__)
+
+
+class _Shown:
+    """Shows itself as given, where a signature shows a default."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def shown_signature(function: Callable[..., Any]) -> str:
+    """The parameters as a reference shows them: without `self` and types."""
+    shown = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        plain = parameter.replace(annotation=inspect.Parameter.empty)
+        if attrs.has(type(plain.default)):
+            assert plain.default == type(plain.default)()
+            plain = plain.replace(default=_Shown(f"{type(plain.default).__name__}()"))
+        shown.append(plain)
+    return str(inspect.Signature(shown))
+
+
+@pytest.mark.parametrize("page", ["topics.md", "wire.md"])
+def test_every_function_with_its_parameters(page: str) -> None:
+    home = wire if page == "wire.md" else mqtt_sessions
+    for title, _ in headings(page):
+        given = getattr(home, title.partition("(")[0])
+        if inspect.isfunction(given):
+            assert title == given.__name__ + shown_signature(given)
+
+
+def public_members(cls: type) -> set[str]:
+    """Methods as they are called, and the names of all else, as documented where documented."""
+    names = {
+        name
+        for base in cls.__mro__
+        if base not in (object, *Exception.__mro__)
+        for name in vars(base)
+        if not name.startswith("_")
+    } - INTERNAL
+    if cls is wire.WireError:
+        names |= set(vars(wire.WireError(ReasonCode.MALFORMED_PACKET, "")))
+    return {
+        name + shown_signature(member) if callable(member := getattr(cls, name, None)) else name
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "cls"), WITH_MEMBERS, ids=lambda given: getattr(given, "__name__", None)
+)
+def test_every_public_member_and_nothing_else(page: str, cls: type) -> None:
+    text = sections(page)[cls.__name__]
+    assert f"\n    {cls.__name__}{shown_signature(cls)}\n" in text
+    table = rows(text, "member")
+    assert all(cells[1] for cells in table), "a member without a meaning"
+    entries = [entry for cells in table for entry in re.findall(r"`([^`]+)`", cells[0])]
+    operations = [entry for entry in entries if re.match(r"len\(|iter\(|.* in |.*\[", entry)]
+    assert sorted(set(entries) - set(operations)) == sorted(public_members(cls))
+    special = ("__len__", "__contains__", "__iter__", "__getitem__")
+    assert len(operations) == sum(name in vars(cls) for name in special)
+
+
+# ---------------------------------------------------------------- unnumbered rules
+
+
+def cited_rules() -> set[str]:
+    """Every NN-x.y in the package and in docs/, those within "NN-1.2 to NN-1.4" included."""
+    cited: set[str] = set()
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.stem != "unnumbered-rules"]
+    for path in [*(ROOT / "mqtt_sessions").rglob("*.py"), *pages]:
+        text = path.read_text()
+        cited |= set(re.findall(r"NN-\d+\.\d+[a-z]?", text))
+        for part, low, high in re.findall(r"NN-(\d+)\.(\d+)\]? to \[?NN-\1\.(\d+)", text):
+            cited |= {f"NN-{part}.{number}" for number in range(int(low), int(high) + 1)}
+    return cited - {"NN-x.y"}
+
+
+def test_every_unnumbered_rule_that_the_code_cites_can_be_looked_up() -> None:
+    lines = (REFERENCE / "unnumbered-rules.md").read_text().splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| NN-")]
+    listed = [cells[0] for cells in table]
+    assert len(set(listed)) == len(listed)
+    assert not cited_rules() - set(listed)
+    for cells in table:
+        assert re.match(r"text, \S|comment, \S|choice", cells[1]), cells[0]
+        assert cells[2].endswith(".")
