@@ -280,13 +280,13 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
     if link.congested:
         return
     in_flight = session.in_flight
-    if link.unsent:
-        assert in_flight is not None
+    if link.held:
         while link.unsent:
+            assert in_flight is not None
             if not _window_open_again(in_flight, link):
                 return
             _send_again(session, in_flight, link, turn)
-    link.held = False
+        link.smooth()
     queue = session.queue
     if queue is None or not queue.items:
         return
@@ -350,6 +350,7 @@ def receive(session: SessionState, link: Link, packet_id: int, code: int, turn: 
                 # settled by a PUBREC for the earlier connection's PUBLISH: no unit was taken
                 del link.unsent[packet_id]
                 link.unitless.add(packet_id)
+                link.smooth()
         if link.retry is not None:
             _note_sent(link.retry, packet_id, turn)
         turn.actions.append(SendPubrel(link.connection, packet_id, _SUCCESS))
