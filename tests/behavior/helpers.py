@@ -149,13 +149,11 @@ class _Witness:
     def sends(self, event: Event) -> None:
         if isinstance(event, PubackReceived) and self.outstanding.get(event.packet_id) == 1:
             del self.outstanding[event.packet_id]
-        elif isinstance(event, PubrecReceived) and event.reason_code >= 0x80:
+        elif (isinstance(event, PubrecReceived) and event.reason_code >= 0x80) or (
+            isinstance(event, PubcompReceived) and event.packet_id in self.released
+        ):
             self.outstanding.pop(event.packet_id, None)
             self.released.discard(event.packet_id)
-        elif isinstance(event, PubcompReceived):
-            if event.packet_id in self.released:
-                self.outstanding.pop(event.packet_id, None)
-                self.released.discard(event.packet_id)
 
 
 class Client:
