@@ -284,6 +284,7 @@ class DeadlineIndex:
                 assert timer.lane is lane
                 assert timer.prev is before
                 assert timer.kind == kind
+                assert timer.due >= timer.at or timer.due == -_INF
                 assert before is None or before.at <= timer.at
                 before, timer = timer, timer.next
             assert before is lane.tail
