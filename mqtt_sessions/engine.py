@@ -20,7 +20,7 @@ from mqtt_sessions.actions import (
     SendUnsuback,
 )
 from mqtt_sessions.connection import CLOSED, Link
-from mqtt_sessions.deadlines import Deadline
+from mqtt_sessions.deadlines import Deadline, Timer
 from mqtt_sessions.errors import InvalidState, InvalidValue
 from mqtt_sessions.events import (
     ClientConnected,
@@ -62,6 +62,7 @@ from mqtt_sessions.state import SessionState
 from mqtt_sessions.subscribing import Granted, subscribe, unsubscribe
 from mqtt_sessions.topics import matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf, Turn
+from mqtt_sessions.wills import WillFanout
 
 __all__ = ["Engine"]
 
@@ -108,7 +109,7 @@ class Engine(Lifecycle):
             # Half of all calls are the row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender with
             # nothing else hanging on it: spelled out, it costs half.
             link = self._links.get(event.connection)
-            if link is not None and link.plain and link.due > now:
+            if link is not None and link.plain and link.due > now and not self._fanouts:
                 session = link.session
                 packet_id = event.packet_id
                 in_flight = session.in_flight  # type: ignore[union-attr]
@@ -154,8 +155,7 @@ class Engine(Lifecycle):
         Args:
             now: The host's clock in seconds.
             limit: Units of work at most (one session ended, one copy dropped, one will handed to
-                one receiver); the rest stays due. None: all that is due. A will goes to all its
-                receivers at once, however few units were left.
+                one receiver); the rest stays due. None: all that is due.
 
         Raises:
             InvalidValue: `now` is not a finite number, or `limit` not above 0.
@@ -173,9 +173,11 @@ class Engine(Lifecycle):
         turn.busy = True
         try:
             while (timer := turn.deadlines.first()) is not None and timer.at <= turn.now:
+                turn.firing_at = _before(timer)
                 used = self._fire(timer, turn, limit)
                 if turn.wills:
-                    used += self._publish_wills(turn)
+                    left = None if limit is None else max(0, limit - used)
+                    used += self._publish_wills(turn, left)
                 if limit is not None:
                     limit -= used
                     if limit <= 0:
@@ -213,6 +215,8 @@ class Engine(Lifecycle):
             )
         if link.session is None:
             return None
+        if self._fanouts:
+            self._catch_up(link.session, turn)
         if link.due <= turn.now:
             self._keep_alive_over(link, turn)
             return None
@@ -347,6 +351,8 @@ class Engine(Lifecycle):
             )
         if link.session is None:
             return None
+        if self._fanouts:
+            self._catch_up(link.session, turn)
         if link.due <= turn.now:
             self._keep_alive_over(link, turn)
             return None
@@ -515,3 +521,8 @@ class Engine(Lifecycle):
         QueuePurged: _on_purged,
         ServerStopping: _on_stopping,
     }
+
+
+def _before(timer: Timer) -> float:
+    """Where what is left of a will goes that this timer fires: behind earlier ones, else first."""
+    return timer.at if isinstance(timer, WillFanout) else math.nextafter(timer.at, -_INF)

@@ -40,6 +40,7 @@ from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.state import InboundIds, PendingWill, SessionState
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.turn import Settings, SizeOf, Turn
+from mqtt_sessions.wills import WillFanout
 
 __all__ = ["Lifecycle"]
 
@@ -69,6 +70,7 @@ class Lifecycle:
         self._sessions: dict[str, SessionState] = {}
         self._links: dict[Hashable, Link] = {}
         self._parked = 0
+        self._fanouts: list[WillFanout] = []
 
     # ------------------------------------------------------------ what a router adds
 
@@ -77,7 +79,11 @@ class Lifecycle:
     ) -> None:
         raise NotImplementedError
 
-    def _publish_wills(self, turn: Turn) -> int:
+    def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
+        raise NotImplementedError
+
+    def _catch_up(self, session: SessionState, turn: Turn) -> None:
+        """Hand a session what it should have had by now of wills that are being handed out."""
         raise NotImplementedError
 
     def _subscribed(self, session: SessionState, granted: list[Granted], turn: Turn) -> None:
@@ -226,6 +232,8 @@ class Lifecycle:
         """Part connection and session; late events of the connection find nobody [NN-3.5]."""
         session = link.session
         assert session is not None
+        if self._fanouts:
+            self._catch_up(session, turn)
         turn.deadlines.disarm(link)
         if link.retry is not None:
             turn.deadlines.disarm(link.retry)
@@ -282,6 +290,8 @@ class Lifecycle:
         """End a session without a connection: its will is due, what it holds is dropped."""
         if self._sessions.get(session.client_id) is not session:
             return
+        if self._fanouts:
+            self._catch_up(session, turn)
         if session.link is None and reason is not EndReason.CONNECTION_CLOSED:
             self._parked -= 1
         del self._sessions[session.client_id]
@@ -336,6 +346,8 @@ class Lifecycle:
 
     def _settle(self, session: SessionState, turn: Turn) -> None:
         """Do what is due for one session, in the order of `DeadlineKind` (law 5)."""
+        if self._fanouts:
+            self._catch_up(session, turn)
         self._settle_queue(session, turn)
         self._settle_inbound(session, turn)
         link = session.link

@@ -363,7 +363,7 @@ class _Alone(Engine):
             turn.accepted += 1
             outbound.offer(session, event.delivery, turn)
 
-    def _publish_wills(self, turn: Turn) -> int:
+    def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
         wills, turn.wills = turn.wills, []
         for client_id, message in wills:
             turn.notices.append(WillPublished(client_id, message))

@@ -84,6 +84,7 @@ class Turn:
         "completed",
         "deadlines",
         "dropped",
+        "firing_at",
         "notices",
         "now",
         "wills",
@@ -91,6 +92,7 @@ class Turn:
 
     def __init__(self) -> None:
         self.now = -1e308  # before any instant, and finite
+        self.firing_at = 0.0
         self.busy = False
         self.actions: list[Action] = []
         self.notices: list[Notice] = []

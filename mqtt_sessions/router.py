@@ -1,0 +1,492 @@
+"""The router between sessions: subscriptions, distribution, retained messages, wills.
+
+Spec: MQTT 5.0 §3.3.4, §4.5, §4.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from sortedcontainers import SortedList
+
+from mqtt_sessions import inbound, outbound
+from mqtt_sessions.actions import SendPuback, SendPublish
+from mqtt_sessions.connection import Link
+from mqtt_sessions.deadlines import DeadlineKind, Timer
+from mqtt_sessions.engine import Engine
+from mqtt_sessions.events import (
+    LimitsChanged,
+    MessagePublished,
+    PublishReceived,
+)
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.notices import (
+    DropReason,
+    FilterAdded,
+    FilterRemoved,
+    RetainedMessageDropped,
+    WillPublished,
+)
+from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
+from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.retained import Replay, Retained, RetainedStore
+from mqtt_sessions.state import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, SessionState
+from mqtt_sessions.subscribing import Granted
+from mqtt_sessions.topic_tree import Bucket, TopicTree
+from mqtt_sessions.turn import SizeOf, Turn
+from mqtt_sessions.wills import WillFanout
+
+__all__ = ["Router"]
+
+
+class Router(Engine):
+    """An engine whose sessions get what the others publish."""
+
+    def __init__(
+        self,
+        policy: ExpiryPolicy,
+        limits: SessionLimits,
+        options: ServerOptions,
+        size_of: SizeOf | None,
+    ) -> None:
+        super().__init__(policy, limits, options, size_of)
+        self._tree = TopicTree()
+        self._retained = RetainedStore()
+        self._replays: dict[SessionState, Replay] = {}
+        self._order: SortedList | None = None
+
+    # ------------------------------------------------------------ publishing
+
+    def _route_published(
+        self, session: SessionState, link: Link, event: PublishReceived, turn: Turn
+    ) -> None:
+        message = event.message
+        client_id = session.client_id
+        lifetime, told = session.settings.expiry_of(message)
+        if message.retain and not self._retain(message, client_id, lifetime, told, turn):
+            code = ReasonCode.QUOTA_EXCEEDED
+        else:
+            code = self._distribute(message, client_id, session, lifetime, told, turn)
+        packet_id = event.packet_id
+        if not message.qos or packet_id is None:
+            return
+        if code is ReasonCode.QUOTA_EXCEEDED:
+            inbound.refuse(link, message, packet_id, code, turn)
+        elif message.qos == 1:
+            turn.actions.append(SendPuback(link.connection, packet_id, code))  # MQTT-4.3.2-4
+        else:
+            inbound.take(session, link, packet_id, code, turn)
+
+    def _on_host_published(self, event: MessagePublished, turn: Turn) -> None:
+        lifetime, told = self._settings.expiry_of(event.message)
+        self._publish_anyway(event.message, event.publisher, lifetime, told, turn)
+
+    def _publish_anyway(
+        self,
+        message: Message,
+        publisher: str | None,
+        lifetime: float | None,
+        told: int | None,
+        turn: Turn,
+    ) -> None:
+        """Publish for somebody who cannot be refused: if need be it is not retained."""
+        if message.retain and not self._retain(message, publisher, lifetime, told, turn):
+            turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
+        own = None if publisher is None else self._sessions.get(publisher)
+        self._distribute(message, publisher, own, lifetime, told, turn)
+
+    def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
+        """Publish the wills that have come due in this call; the units of work used.
+
+        Where units are limited, receivers beyond the limit stay due.
+        """
+        used = 0
+        while turn.wills:
+            wills, turn.wills = turn.wills, []
+            for client_id, message in wills:
+                turn.notices.append(WillPublished(client_id, message))
+                lifetime, _ = self._settings.expiry_of(message)
+                told = message.message_expiry_interval  # a default is never shown for wills
+                if limit is None:
+                    self._publish_anyway(message, client_id, lifetime, told, turn)
+                else:
+                    used += self._publish_will(client_id, message, lifetime, limit - used, turn)
+        return used
+
+    def _publish_will(
+        self, client_id: str, message: Message, lifetime: float | None, limit: int, turn: Turn
+    ) -> int:
+        """Retain a will and hand it to at most so many receivers; the units of work used."""
+        told = message.message_expiry_interval
+        if message.retain and not self._retain(message, client_id, lifetime, told, turn):
+            turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
+        own = self._sessions.get(client_id)
+        expires_at = None if lifetime is None else turn.now + lifetime
+        made: dict[int, Delivery] = {}
+        copies: list[tuple[SessionState, Delivery]] = []
+        buckets = self._tree.match(message.topic_name)
+        for route in self._receivers(buckets, own) if buckets else ():
+            if route.session is not own or not route.options & NO_LOCAL:
+                delivery = made.get(route.options)
+                if delivery is None:
+                    delivery = self._make(message, route.options, expires_at, told, client_id)
+                    made[route.options] = delivery
+                copies.append((route.session, delivery))
+        fanout = WillFanout(client_id, copies)
+        self._fanouts.append(fanout)
+        # what fired this will was the first of all that is due, and so is what is left of it
+        turn.deadlines.arm(fanout, turn.firing_at, 0.0)
+        return 1 + self._hand_out(fanout, turn, limit - 1)
+
+    def _hand_out(self, fanout: WillFanout, turn: Turn, limit: int) -> int:
+        """Hand a will to its next receivers; the units of work used."""
+        used = 0
+        while fanout.remaining and used < limit:
+            used += self._hand_to(fanout, next(iter(fanout.remaining)), turn)
+        self._finish(fanout, turn)
+        return used
+
+    def _finish(self, fanout: WillFanout, turn: Turn) -> None:
+        if not fanout.remaining and fanout.lane is not None:
+            self._fanouts.remove(fanout)
+            turn.deadlines.disarm(fanout)
+
+    def _hand_to(self, fanout: WillFanout, session: SessionState, turn: Turn) -> int:
+        """Hand a will to one receiver, which may end by what is due for it; the copies."""
+        copies = fanout.remaining.pop(session, ())
+        if not copies:
+            return 0
+        link = session.link
+        if (session.at if link is None else link.due) <= turn.now:
+            self._settle(session, turn)
+        if self._sessions.get(session.client_id) is session:
+            for delivery in copies:
+                self._offer(session, delivery, turn)
+        return len(copies)
+
+    def _catch_up(self, session: SessionState, turn: Turn) -> None:
+        for fanout in list(self._fanouts):
+            self._hand_to(fanout, session, turn)
+            self._finish(fanout, turn)
+
+    def _offer(self, session: SessionState, delivery: Delivery, turn: Turn) -> None:
+        replay = self._replays.get(session) if self._replays else None
+        if replay is not None:
+            replay.supersede(delivery.message.topic_name, self._retained)
+        turn.accepted += 1
+        outbound.offer(session, delivery, turn)
+
+    def _distribute(
+        self,
+        message: Message,
+        publisher: str | None,
+        own: SessionState | None,
+        lifetime: float | None,
+        told: int | None,
+        turn: Turn,
+    ) -> ReasonCode:
+        """Offer the message to each session with a matching subscription.
+
+        *Cost* O(receivers).
+
+        Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-2] to [MQTT-3.3.4-5], §4.5 [MQTT-4.5.0-1].
+        """
+        buckets = self._tree.match(message.topic_name)
+        if not buckets:
+            return ReasonCode.NO_MATCHING_SUBSCRIBERS
+        now = turn.now
+        expires_at = None if lifetime is None else now + lifetime
+        made: dict[int, Delivery] = {}
+        late: list[tuple[SessionState, Delivery]] = []
+        beside = self._replays or self._fanouts
+        append = turn.actions.append
+        accepted = 0
+        for route in self._receivers(buckets, own):
+            session, options = route.session, route.options
+            if session is own and options & NO_LOCAL:
+                continue  # MQTT-3.8.3-3
+            delivery = made.get(options)
+            if delivery is None:
+                delivery = made[options] = self._make(message, options, expires_at, told, publisher)
+            link = session.link
+            if (session.at if link is None else link.due) <= now:
+                late.append((session, delivery))
+                continue
+            if beside:
+                self._catch_up(session, turn)
+                self._offer(session, delivery, turn)
+                continue
+            accepted += 1
+            queue, in_flight = session.queue, session.in_flight
+            if (
+                link is None
+                or queue is None
+                or queue.items
+                or in_flight is None
+                or not link.direct
+                or len(in_flight) >= link.window
+                or delivery.qos == 0
+            ):
+                outbound.offer(session, delivery, turn)
+                continue
+            # What `offer` would come to, spelled out where nothing stands in the way: it is a
+            # fifth of the time that delivery and acknowledgement take.
+            queue.accepted += 1
+            packet_id = session.last_packet_id + 1
+            if packet_id > MAX_PACKET_ID or packet_id in in_flight:
+                packet_id = next_packet_id(session.last_packet_id, in_flight)
+            session.last_packet_id = packet_id
+            in_flight[packet_id] = delivery
+            append(SendPublish(link.connection, delivery, packet_id, False, told))
+        for session, delivery in late:
+            # law 5: what is due for a receiver comes first, and may end it
+            self._settle(session, turn)
+            if self._sessions.get(session.client_id) is session:
+                self._offer(session, delivery, turn)
+        turn.accepted += accepted
+        return ReasonCode.SUCCESS
+
+    def _receivers(self, buckets: list[Bucket], own: SessionState | None) -> Iterable[Route]:
+        """The subscriptions that match; several of one session are merged if the host wants it.
+
+        No Local matches are left out first [NN-12.4].
+        """
+        if len(buckets) == 1:
+            bucket = buckets[0]
+            return (bucket,) if isinstance(bucket, Route) else bucket.values()
+        each = [
+            route
+            for bucket in buckets
+            for route in ((bucket,) if isinstance(bucket, Route) else bucket.values())
+            if route.session is not own or not route.options & NO_LOCAL
+        ]
+        if self._settings.options.overlap is OverlapPolicy.EACH:
+            return each
+        merged: dict[SessionState, Route] = {}
+        for route in each:
+            before = merged.get(route.session)
+            merged[route.session] = route if before is None else before.merged_with(route)
+        return merged.values()
+
+    def _make(
+        self,
+        message: Message,
+        options: int,
+        expires_at: float | None,
+        told: int | None,
+        publisher: str | None,
+    ) -> Delivery:
+        """One delivery for all receivers with the same options.
+
+        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
+        §3.8.4 [MQTT-3.8.4-8].
+        """
+        qos = options & QOS
+        if qos > message.qos and not self._settings.options.upgrade_qos:
+            qos = message.qos
+        return Delivery(
+            message,
+            qos,
+            message.retain and bool(options & RETAIN_AS_PUBLISHED),
+            Route.subscription_ids(options),
+            self._turn.now,
+            expires_at,
+            told,
+            publisher,
+        )
+
+    # ------------------------------------------------------------ retained messages
+
+    def _retain(
+        self,
+        message: Message,
+        publisher: str | None,
+        lifetime: float | None,
+        told: int | None,
+        turn: Turn,
+    ) -> bool:
+        """Set, replace or clear the topic's retained message; False if there is no room.
+
+        *Cost* O(log topics + messages that give way).
+
+        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-5] to [MQTT-3.3.1-7] [NN-14.2].
+        """
+        if not self._settings.options.retain_available:
+            return True
+        topic_name = message.topic_name
+        old = self._retained.get(topic_name)
+        if old is not None and old.at <= turn.now:
+            self._expire_retained(old, turn)  # law 5
+        if not message.payload or lifetime == 0:
+            self._unretain(topic_name, turn)
+            return True
+        limits = self._settings.limits
+        reason = self._retained.lacks_room(message, limits)
+        if reason is not None:
+            for timer in turn.deadlines.due_of_kind(DeadlineKind.RETAINED_EXPIRY, turn.now):
+                self._expire_retained(timer, turn)
+            victims = self._retained.victims(message, limits)
+            if victims is None:
+                if message.qos:
+                    return False
+                # a QoS 0 message may be discarded at any time; the older one is gone for good
+                self._unretain(topic_name, turn)
+                turn.notices.append(RetainedMessageDropped(message, reason))
+                return True
+            for victim in victims:
+                self._unretain(victim.message.topic_name, turn)
+                turn.notices.append(RetainedMessageDropped(victim.message, reason))
+        self._unretain(topic_name, turn)
+        entry = Retained(message, turn.now, told, publisher)
+        self._retained.put(entry)
+        if lifetime is not None:
+            turn.deadlines.arm(entry, turn.now + lifetime, lifetime)
+        return True
+
+    def _unretain(self, topic_name: str, turn: Turn) -> None:
+        entry = self._retained.pop(topic_name)
+        if entry is not None:
+            turn.deadlines.disarm(entry)
+
+    def _expire_retained(self, timer: Timer, turn: Turn) -> None:
+        assert isinstance(timer, Retained)
+        self._unretain(timer.message.topic_name, turn)
+        turn.notices.append(RetainedMessageDropped(timer.message, DropReason.EXPIRED))
+
+    def _refill(self, session: SessionState, link: Link, turn: Turn) -> None:
+        replay = self._replays.get(session) if self._replays else None
+        if replay is None:
+            queue = session.queue
+            if link.held or (queue is not None and queue.items):
+                outbound.pump(session, link, turn)
+            return
+        link.replaying = True
+        link.smooth()
+        # Live and retained messages take turns, so that neither waits for the other for ever.
+        if replay.first:
+            self._replay(replay, link, 1, turn)
+        replay.first = not replay.first
+        outbound.pump(session, link, turn)
+        self._replay(replay, link, session.settings.limits.retained_replay_batch, turn)
+
+    def _replay(self, replay: Replay, link: Link, sends: int, turn: Turn) -> int:
+        """Send retained messages while there is room; the number sent.
+
+        Cut off at `sends` messages, or ten times as many topics looked at, it goes on at once
+        through the index of deadlines; without room it goes on as acknowledgements come in.
+        """
+        session = replay.session
+        replay.looks = 10 * sends
+        sent = 0
+        while sent < sends:
+            if not outbound.has_room(session, link):
+                turn.deadlines.disarm(replay)
+                return sent
+            found = replay.next_match(self._retained)
+            if found is None:
+                break
+            entry, route = found
+            if entry.at <= turn.now:
+                self._expire_retained(entry, turn)
+            elif not route.options & NO_LOCAL or entry.publisher != session.client_id:
+                delivery = _make_retained(entry, route)
+                outbound.offer_retained(session, link, delivery, turn)
+                sent += 1
+        if replay.cursors:
+            turn.deadlines.arm(replay, turn.now, 0.0)
+        else:
+            turn.deadlines.disarm(replay)
+            self._replays.pop(session, None)
+            link.replaying = False
+            link.smooth()
+        return sent
+
+    # ------------------------------------------------------------ subscriptions
+
+    def _subscribed(self, session: SessionState, granted: list[Granted], turn: Turn) -> None:
+        replay = self._replays.get(session)
+        wants_retained = self._settings.options.retain_available and len(self._retained) > 0
+        for made in granted:
+            route = made.route
+            if made.is_new and self._tree.add(route):
+                turn.notices.append(FilterAdded(route.topic_filter))
+            handling = made.retain_handling
+            if wants_retained and (handling == 0 or (handling == 1 and made.is_new)):
+                if replay is None:
+                    replay = self._replays[session] = Replay(session)
+                replay.begin(route.topic_filter)
+        link = session.link
+        if replay is not None and link is not None:
+            link.replaying = True
+            link.smooth()
+            batch = session.settings.limits.retained_replay_batch
+            self._replay(replay, link, batch, turn)
+
+    def _unsubscribed(self, session: SessionState, removed: list[Route], turn: Turn) -> None:
+        replay = self._replays.get(session)
+        for route in removed:
+            if self._tree.remove(route):
+                turn.notices.append(FilterRemoved(route.topic_filter))
+            if replay is not None:
+                replay.end(route.topic_filter)
+
+    # ------------------------------------------------------------ sessions and time
+
+    def _created(self, session: SessionState) -> None:
+        if self._order is not None:
+            self._order.add(session.client_id)
+
+    def _forget(self, session: SessionState, turn: Turn) -> None:
+        if self._order is not None:
+            self._order.discard(session.client_id)
+        replay = self._replays.pop(session, None) if self._replays else None
+        if replay is not None:
+            turn.deadlines.disarm(replay)
+        routes = session.routes
+        if routes is not None:
+            for route in session.all_routes():
+                if self._tree.remove(route):
+                    turn.notices.append(FilterRemoved(route.topic_filter))
+
+    def _fire(self, timer: Timer, turn: Turn, limit: int | None) -> int:
+        if isinstance(timer, Retained):
+            self._expire_retained(timer, turn)
+            return 1
+        if isinstance(timer, WillFanout):
+            return self._hand_out(timer, turn, len(timer.remaining) if limit is None else limit)
+        if isinstance(timer, Replay):
+            turn.deadlines.disarm(timer)
+            session = timer.session
+            if session.link is None:
+                return 1
+            batch = session.settings.limits.retained_replay_batch
+            if limit is not None:
+                batch = min(batch, limit)
+            return max(1, self._replay(timer, session.link, batch, turn))
+        return super()._fire(timer, turn, limit)
+
+    def _on_limits(self, event: LimitsChanged, turn: Turn) -> None:
+        self._settings.limits = event.limits
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any, Turn], None]]] = {
+        **Engine._HANDLERS,
+        MessagePublished: _on_host_published,
+        LimitsChanged: _on_limits,
+    }
+
+
+def _make_retained(entry: Retained, route: Route) -> Delivery:
+    """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6]."""
+    message, options = entry.message, route.options
+    return Delivery(
+        message,
+        min(message.qos, options & QOS),
+        True,
+        Route.subscription_ids(options),
+        entry.received_at,
+        None if entry.lane is None else entry.at,
+        entry.told,
+        entry.publisher,
+    )
