@@ -197,6 +197,10 @@ class DeadlineIndex:
         timer = self.known
         if timer is not None and timer.due <= timer.at:
             return timer
+        return self.find()
+
+    def find(self) -> Timer | None:
+        """The same, where it is known that `known` does not do."""
         while (lane := self._front) is not None:
             timer = lane.head
             at = timer.at
@@ -215,6 +219,9 @@ class DeadlineIndex:
                 lane.tail = timer
                 lane.head = after
                 after.prev = None
+                if after.due <= after.at < self._second_at:
+                    self.known = after
+                    return after
             elif at < self._second_at or at == lane.filed_at:
                 self.known = timer
                 return timer

@@ -67,6 +67,7 @@ from mqtt_sessions.wills import WillFanout
 __all__ = ["Engine"]
 
 _INF = float("inf")
+_SUCCESS = ReasonCode.SUCCESS
 
 
 class Engine(Lifecycle):
@@ -117,7 +118,7 @@ class Engine(Lifecycle):
                     in_flight
                     and (exchange := in_flight.get(packet_id)) is not None
                     and exchange.qos == 1
-                    and event.reason_code < 0x80
+                    and event.reason_code is _SUCCESS
                     and not session.queue.items  # type: ignore[union-attr]
                 ):
                     turn.now = now
@@ -194,7 +195,7 @@ class Engine(Lifecycle):
         """When `handle_timeout` has something to do; allocates nothing. *Cost* O(1) amortized."""
         timer = self._deadlines.known
         if timer is None or timer.due > timer.at:
-            timer = self._deadlines.first()
+            timer = self._deadlines.find()
         return None if timer is None else timer.at
 
     @property
