@@ -76,6 +76,8 @@ class Delivery:
         message_expiry_interval: Interval that receivers are told, counted from `received_at`;
             None: none is told.
         publisher: Client id of the publisher; None: the host.
+        is_retained: Sent because of a subscribe, so that RETAIN is 1 for MQTT 3.x too; a live
+            message has RETAIN 0 there [3.1.1 MQTT-3.3.1-9].
     """
 
     message: Message
@@ -86,3 +88,4 @@ class Delivery:
     expires_at: float | None = None
     message_expiry_interval: int | None = None
     publisher: str | None = None
+    is_retained: bool = False

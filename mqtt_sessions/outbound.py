@@ -6,6 +6,8 @@ without take the same steps.
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from mqtt_sessions.actions import SendPublish, SendPubrel
 from mqtt_sessions.connection import Link, RetryTimer
 from mqtt_sessions.flows import (
@@ -99,8 +101,16 @@ def has_room(session: SessionState, link: Link) -> bool:
     return not link.held and _window_open(session.in_flight or _EMPTY, link)
 
 
+def _for_version(link: Link, delivery: Delivery) -> Delivery:
+    """RETAIN of a live message is 0 for MQTT 3.x whatever the subscription says [NN-2.8]."""
+    if delivery.retain and link.version < 5 and not delivery.is_retained:
+        return evolve(delivery, retain=False)
+    return delivery
+
+
 def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn) -> bool:
     """Send, or drop what is too large; False if the window is closed."""
+    delivery = _for_version(link, delivery)
     if link.maximum_packet_size is not None and _too_large(session, link, delivery):
         drop(session, delivery, DropReason.TOO_LARGE, turn)  # NN-11.2: before an id is taken
         return True
@@ -296,6 +306,7 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
         if delivery.qos and not _window_open(in_flight, link):
             return
         queue.pop()
+        delivery = _for_version(link, delivery)
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
             drop(session, delivery, DropReason.EXPIRED, turn)
         elif link.maximum_packet_size is not None and _too_large(session, link, delivery):
@@ -462,6 +473,7 @@ def _send_again(
     assert isinstance(delivery, Delivery)
     if link.retry is not None:
         _note_sent(link.retry, packet_id, turn)
+    delivery = _for_version(link, delivery)
     told = told_interval(delivery, turn.now)
     # MQTT-3.3.1-1: DUP 1; MQTT-4.4.0-1: the identifier it had
     turn.actions.append(SendPublish(link.connection, delivery, packet_id, True, told))
@@ -490,8 +502,9 @@ def retry(session: SessionState, link: Link, turn: Turn) -> None:
         if isinstance(exchange, Released):
             turn.actions.append(SendPubrel(link.connection, packet_id, _SUCCESS))
         elif not link.congested:
-            told = told_interval(exchange, turn.now)
-            turn.actions.append(SendPublish(link.connection, exchange, packet_id, True, told))
+            delivery = _for_version(link, exchange)
+            told = told_interval(delivery, turn.now)
+            turn.actions.append(SendPublish(link.connection, delivery, packet_id, True, told))
         _note_sent(timer, packet_id, turn)
 
 

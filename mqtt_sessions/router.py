@@ -228,6 +228,7 @@ class Router(Engine):
                 or not link.direct
                 or len(in_flight) >= link.window
                 or delivery.qos == 0
+                or (delivery.retain and link.version < 5)
             ):
                 outbound.offer(session, delivery, turn)
                 continue
@@ -489,4 +490,5 @@ def _make_retained(entry: Retained, route: Route) -> Delivery:
         None if entry.lane is None else entry.at,
         entry.told,
         entry.publisher,
+        True,
     )

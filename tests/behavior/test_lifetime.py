@@ -790,7 +790,6 @@ def test_no_local_goes_on_for_a_3_1_1_client() -> None:
     assert alice.received() == [b"others'"]
 
 
-@pytest.mark.xfail(reason="RETAIN as published goes to 3.x clients too", strict=True)
 @spec("3.1.1 MQTT-3.3.1-9")
 @old_versions
 @pytest.mark.parametrize("queued", [False, True])
