@@ -1,0 +1,99 @@
+"""`python -m examples.broker`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.broker.broker import Broker
+from examples.broker.configuration import Configuration, ConfigurationError, load
+
+CANNOT_START = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the broker until it is told to stop; the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
+    try:
+        configuration = load(options.config) if options.config else Configuration()
+    except ConfigurationError as error:
+        return _cannot_start(str(error))
+    if options.watch:
+        try:
+            import rich  # noqa: F401, PLC0415
+        except ImportError:
+            return _cannot_start("--watch needs rich: pip install 'mqtt-sessions[examples]'")
+    return asyncio.run(_serve(configuration, options.host, options.port, options.watch))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m examples.broker",
+        description="A small MQTT broker (3.1, 3.1.1 and 5.0 over TCP). It checks no passwords.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
+    parser.add_argument(
+        "--port", type=_port, default=1883, help="TCP port [%(default)s]; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="fields of ExpiryPolicy, SessionLimits and ServerOptions by their names, "
+        "refuse_subscribe and refuse_publish",
+    )
+    parser.add_argument("--watch", action="store_true", help="show a live table of sessions")
+    parser.add_argument("--verbose", action="store_true", help="log what happens to sessions")
+    return parser
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text!r}")
+
+
+def _cannot_start(problem: str) -> int:
+    print(f"broker: {problem}", file=sys.stderr)
+    return CANNOT_START
+
+
+async def _serve(configuration: Configuration, host: str, port: int, watch: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C ends it less gently
+            loop.add_signal_handler(number, stop.set)
+    broker = Broker(configuration)
+    try:
+        addresses = await broker.start(host, port)
+    except OSError as error:
+        return _cannot_start(f"cannot listen on {_address(host, port)}: {error.strerror}")
+    print("listening on", ", ".join(_address(*address) for address in addresses), flush=True)
+    watcher = None
+    if watch:
+        from examples.broker.watch import show  # noqa: PLC0415
+
+        watcher = asyncio.create_task(show(broker.store))
+    await stop.wait()
+    if watcher is not None:
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+    await broker.stop()
+    return 0
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""A broker for each test, and clients that are closed behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from examples.broker.configuration import Configuration
+from tests.broker.helpers import PahoClient, RawClient, RunningBroker
+
+StartBroker = Callable[[Configuration], RunningBroker]
+MakePaho = Callable[..., PahoClient]
+MakeRaw = Callable[..., RawClient]
+
+
+@pytest.fixture
+def start_broker() -> Iterator[StartBroker]:
+    """Starts brokers of a configuration that the test chooses."""
+    with ExitStack() as stack:
+
+        def start(configuration: Configuration) -> RunningBroker:
+            running = RunningBroker(configuration)
+            stack.callback(running.stop)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def broker(start_broker: StartBroker) -> RunningBroker:
+    """A broker with its defaults."""
+    return start_broker(Configuration())
+
+
+@pytest.fixture
+def make_paho(broker: RunningBroker) -> Iterator[MakePaho]:
+    """Makes paho clients of `broker`: `make_paho(version, client_id, clean=…)`."""
+    with ExitStack() as stack:
+
+        def make(version: int, client_id: str, *, clean: bool = True) -> PahoClient:
+            client = PahoClient(broker.port, version, client_id, clean=clean)
+            stack.callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def make_raw(broker: RunningBroker) -> Iterator[MakeRaw]:
+    """Makes raw clients of `broker`: `make_raw(version=5, topic_alias_maximum=0)`."""
+    with ExitStack() as stack:
+
+        def make(version: int = 5, topic_alias_maximum: int = 0) -> RawClient:
+            return stack.enter_context(RawClient(broker.port, version, topic_alias_maximum))
+
+        yield make
