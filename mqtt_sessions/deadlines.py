@@ -258,23 +258,20 @@ class DeadlineIndex:
         self._second_at = filed[1][0] if len(filed) > 1 else _INF
         self.known = None
 
-    def due_of_kind(self, kind: DeadlineKind, now: float) -> list[Timer]:
-        """Timers of one kind that are due, those that moved left out; for bounds that count them.
+    def first_due(self, kind: DeadlineKind, now: float) -> Timer | None:
+        """A timer of one kind that is due, for bounds that count those that are not.
 
-        *Cost* O(lanes filed up to now + timers returned).
+        Only for kinds whose timers do not move.
+
+        *Cost* O(lanes filed up to `now`).
         """
-        found: list[Timer] = []
         for filed_at, filed_kind, _, lane in self._filed:
             if filed_at > now:
                 break
-            if filed_kind != kind:
-                continue
-            timer: Timer | None = lane.head
-            while timer is not None and timer.at <= now:
-                if timer.due <= now:
-                    found.append(timer)
-                timer = timer.next
-        return found
+            if filed_kind == kind and lane.head.at <= now:
+                head: Timer = lane.head
+                return head
+        return None
 
     def check(self) -> None:
         """Verify all invariants. *Cost* O(timers)."""

@@ -144,7 +144,7 @@ class Engine(Lifecycle):
             turn.take()
             raise
         except BaseException:
-            turn.take()
+            turn.clear()
             raise
         finally:
             turn.busy = False
@@ -184,7 +184,7 @@ class Engine(Lifecycle):
                     if limit <= 0:
                         break
         except BaseException:
-            turn.take()
+            turn.clear()
             raise
         finally:
             turn.busy = False

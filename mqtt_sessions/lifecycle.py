@@ -111,12 +111,16 @@ class Lifecycle:
 
     def _is_full(self, turn: Turn) -> bool:
         maximum = self._settings.limits.maximum_sessions
-        if maximum is None or len(self._sessions) < maximum:
+        if maximum is None:
             return False
-        for timer in turn.deadlines.due_of_kind(DeadlineKind.SESSION_EXPIRY, turn.now):
+        while len(self._sessions) >= maximum:
+            # what is due counts no longer, though its timer may be late
+            timer = turn.deadlines.first_due(DeadlineKind.SESSION_EXPIRY, turn.now)
+            if timer is None:
+                return True
             assert isinstance(timer, SessionState)
             self._end(timer, EndReason.EXPIRED, turn)
-        return len(self._sessions) >= maximum
+        return False
 
     def _accept(self, event: ClientConnected, session: SessionState | None, turn: Turn) -> None:
         """In the order of NN-3.1: the old connection, Clean Start, CONNACK, then messages."""

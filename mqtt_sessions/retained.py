@@ -51,11 +51,12 @@ class RetainedStore:
     *Bound* `SessionLimits.maximum_retained_messages`, `maximum_retained_bytes`.
     """
 
-    __slots__ = ("_by_topic", "_qos0", "size")
+    __slots__ = ("_by_topic", "_qos0", "_qos0_size", "size")
 
     def __init__(self) -> None:
         self._by_topic: SortedDict = SortedDict()
         self._qos0: dict[str, None] = {}  # in order of arrival: the first to give way
+        self._qos0_size = 0
         self.size = 0
 
     def __len__(self) -> int:
@@ -70,58 +71,64 @@ class RetainedStore:
         """Store a message for a topic that has none. *Cost* O(log topics)."""
         topic_name = entry.message.topic_name
         self._by_topic[topic_name] = entry
-        self.size += size_in_queue(entry.message)
+        size = size_in_queue(entry.message)
+        self.size += size
         if entry.message.qos == 0:
             self._qos0[topic_name] = None
+            self._qos0_size += size
 
     def pop(self, topic_name: str) -> Retained | None:
         """Remove the topic's message. *Cost* O(log topics)."""
         entry: Retained | None = self._by_topic.pop(topic_name, None)
         if entry is not None:
-            self.size -= size_in_queue(entry.message)
-            self._qos0.pop(topic_name, None)
+            size = size_in_queue(entry.message)
+            self.size -= size
+            if entry.message.qos == 0:
+                del self._qos0[topic_name]
+                self._qos0_size -= size
         return entry
 
     def lacks_room(self, message: Message, limits: SessionLimits) -> DropReason | None:
-        """Which bound this message would break beside all others, its topic's own left out."""
-        old = self.get(message.topic_name)
-        count = len(self) + (1 if old is None else 0)
-        maximum = limits.maximum_retained_messages
-        if maximum is not None and count > maximum:
+        """Which bound this message would break, its topic's own left out. *Cost* O(1)."""
+        count, size = self._with(message)
+        if _above(count, limits.maximum_retained_messages):
             return DropReason.QUEUE_FULL
-        if limits.maximum_retained_bytes is not None:
-            size = self.size + size_in_queue(message)
-            if old is not None:
-                size -= size_in_queue(old.message)
-            if size > limits.maximum_retained_bytes:
-                return DropReason.BYTES_FULL
+        if _above(size, limits.maximum_retained_bytes):
+            return DropReason.BYTES_FULL
         return None
+
+    def _with(self, message: Message) -> tuple[int, int]:
+        """Messages and bytes if this one took the place of its topic's own."""
+        count, size = len(self) + 1, self.size + size_in_queue(message)
+        old = self.get(message.topic_name)
+        if old is not None:
+            count -= 1
+            size -= size_in_queue(old.message)
+        return count, size
 
     def victims(self, message: Message, limits: SessionLimits) -> list[Retained] | None:
         """QoS 0 messages that give way to this one; None if even all of them do not suffice.
 
         *Cost* O(victims).
         """
-        old = self.get(message.topic_name)
-        count = len(self) + (1 if old is None else 0)
-        size = self.size + size_in_queue(message)
-        if old is not None:
-            size -= size_in_queue(old.message)
+        count, size = self._with(message)
+        max_count, max_size = limits.maximum_retained_messages, limits.maximum_retained_bytes
+        spare_count, spare_size = len(self._qos0), self._qos0_size
+        own = self.get(message.topic_name)
+        if own is not None and own.message.qos == 0:
+            spare_count -= 1
+            spare_size -= size_in_queue(own.message)
+        if _above(count - spare_count, max_count) or _above(size - spare_size, max_size):
+            return None
         victims: list[Retained] = []
         candidates = iter(self._qos0)
-        max_count, max_size = limits.maximum_retained_messages, limits.maximum_retained_bytes
-        while (max_count is not None and count > max_count) or (
-            max_size is not None and size > max_size
-        ):
-            topic_name = next(candidates, None)
-            if topic_name is None:
-                return None
-            if topic_name == message.topic_name:
-                continue
-            victim = self._by_topic[topic_name]
-            victims.append(victim)
-            count -= 1
-            size -= size_in_queue(victim.message)
+        while _above(count, max_count) or _above(size, max_size):
+            topic_name = next(candidates)
+            if topic_name != message.topic_name:
+                victim = self._by_topic[topic_name]
+                victims.append(victim)
+                count -= 1
+                size -= size_in_queue(victim.message)
         return victims
 
     def after(self, topic_filter: str, cursor: str | None) -> Iterator[Retained]:
@@ -136,6 +143,10 @@ class RetainedStore:
                 break
             if topic_name != cursor:
                 yield self._by_topic[topic_name]
+
+
+def _above(amount: int, maximum: int | None) -> bool:
+    return maximum is not None and amount > maximum
 
 
 def _literal_prefix(topic_filter: str) -> str:

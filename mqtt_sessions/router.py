@@ -92,8 +92,8 @@ class Router(Engine):
         turn: Turn,
     ) -> None:
         """Publish for somebody who cannot be refused: if need be it is not retained."""
-        if message.retain and not self._retain(message, publisher, lifetime, told, turn):
-            turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
+        if message.retain:
+            self._retain_anyway(message, publisher, lifetime, told, turn)
         own = None if publisher is None else self._sessions.get(publisher)
         self._distribute(message, publisher, own, lifetime, told, turn)
 
@@ -120,8 +120,8 @@ class Router(Engine):
     ) -> int:
         """Retain a will and hand it to at most so many receivers; the units of work used."""
         told = message.message_expiry_interval
-        if message.retain and not self._retain(message, client_id, lifetime, told, turn):
-            turn.notices.append(RetainedMessageDropped(message, DropReason.QUEUE_FULL))
+        if message.retain:
+            self._retain_anyway(message, client_id, lifetime, told, turn)
         own = self._sessions.get(client_id)
         expires_at = None if lifetime is None else turn.now + lifetime
         made: dict[int, Delivery] = {}
@@ -307,8 +307,13 @@ class Router(Engine):
         lifetime: float | None,
         told: int | None,
         turn: Turn,
+        *,
+        refusable: bool = True,
     ) -> bool:
-        """Set, replace or clear the topic's retained message; False if there is no room.
+        """Set, replace or clear the topic's retained message; False if it has to be refused.
+
+        Where there is no room for a message that cannot be refused, or of QoS 0, which may be
+        discarded at any time, the topic has none: the older one is gone in any case.
 
         *Cost* O(log topics + messages that give way).
 
@@ -324,15 +329,17 @@ class Router(Engine):
             self._unretain(topic_name, turn)
             return True
         limits = self._settings.limits
-        reason = self._retained.lacks_room(message, limits)
+        while (reason := self._retained.lacks_room(message, limits)) is not None:
+            # what is due counts no longer, though its timer may be late
+            timer = turn.deadlines.first_due(DeadlineKind.RETAINED_EXPIRY, turn.now)
+            if timer is None:
+                break
+            self._expire_retained(timer, turn)
         if reason is not None:
-            for timer in turn.deadlines.due_of_kind(DeadlineKind.RETAINED_EXPIRY, turn.now):
-                self._expire_retained(timer, turn)
             victims = self._retained.victims(message, limits)
             if victims is None:
-                if message.qos:
+                if message.qos and refusable:
                     return False
-                # a QoS 0 message may be discarded at any time; the older one is gone for good
                 self._unretain(topic_name, turn)
                 turn.notices.append(RetainedMessageDropped(message, reason))
                 return True
@@ -345,6 +352,25 @@ class Router(Engine):
         if lifetime is not None:
             turn.deadlines.arm(entry, turn.now + lifetime, lifetime)
         return True
+
+    def _retain_anyway(
+        self,
+        message: Message,
+        publisher: str | None,
+        lifetime: float | None,
+        told: int | None,
+        turn: Turn,
+    ) -> None:
+        """The same for a message that is distributed in any case.
+
+        Without room for it, the topic's old message goes all the same: it would pass for the
+        newest.
+        """
+        if not self._retain(message, publisher, lifetime, told, turn):
+            reason = self._retained.lacks_room(message, self._settings.limits)
+            assert reason is not None
+            self._unretain(message.topic_name, turn)
+            turn.notices.append(RetainedMessageDropped(message, reason))
 
     def _unretain(self, topic_name: str, turn: Turn) -> None:
         entry = self._retained.pop(topic_name)
@@ -398,11 +424,16 @@ class Router(Engine):
         if replay.cursors:
             turn.deadlines.arm(replay, turn.now, 0.0)
         else:
-            turn.deadlines.disarm(replay)
-            self._replays.pop(session, None)
+            self._end_replay(replay, turn)
+        return sent
+
+    def _end_replay(self, replay: Replay, turn: Turn) -> None:
+        turn.deadlines.disarm(replay)
+        self._replays.pop(replay.session, None)
+        link = replay.session.link
+        if link is not None:
             link.replaying = False
             link.smooth()
-        return sent
 
     # ------------------------------------------------------------ subscriptions
 
@@ -442,9 +473,9 @@ class Router(Engine):
     def _forget(self, session: SessionState, turn: Turn) -> None:
         if self._order is not None:
             self._order.discard(session.client_id)
-        replay = self._replays.pop(session, None) if self._replays else None
+        replay = self._replays.get(session) if self._replays else None
         if replay is not None:
-            turn.deadlines.disarm(replay)
+            self._end_replay(replay, turn)
         routes = session.routes
         if routes is not None:
             for route in session.all_routes():

@@ -115,3 +115,9 @@ class Turn:
         actions.clear()
         notices.clear()
         return outcome
+
+    def clear(self) -> None:
+        """Forget what was collected: a host's function raised in the middle of a call."""
+        self.actions.clear()
+        self.notices.clear()
+        self.wills.clear()
