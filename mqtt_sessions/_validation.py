@@ -255,6 +255,7 @@ def check_delivery(owner: str, delivery: Delivery) -> None:
     interval = delivery.message_expiry_interval
     check_integer(owner, "message_expiry_interval", interval, 0, UINT32_MAX, optional=True)
     check_client_id(owner, delivery.publisher, "publisher", optional=True)
+    check_flag(owner, "is_retained", delivery.is_retained)
 
 
 def check_subscription(owner: str, subscription: Subscription) -> None:

@@ -91,6 +91,7 @@ DELIVERY_FIELDS: dict[str, tuple[Any, ...]] = {
     "expires_at": INSTANTS,
     "message_expiry_interval": UINT32,
     "publisher": ("", 7, b"c"),
+    "is_retained": FLAGS,
 }
 
 
