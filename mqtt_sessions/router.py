@@ -202,6 +202,7 @@ class Router(Engine):
         late: list[tuple[SessionState, Delivery]] = []
         beside = self._replays or self._fanouts
         append = turn.actions.append
+        before = turn.accepted
         accepted = 0
         for route in self._receivers(buckets, own):
             session, options = route.session, route.options
@@ -247,6 +248,8 @@ class Router(Engine):
             if self._sessions.get(session.client_id) is session:
                 self._offer(session, delivery, turn)
         turn.accepted += accepted
+        if late and turn.accepted == before:
+            return ReasonCode.NO_MATCHING_SUBSCRIBERS  # they have all ended
         return ReasonCode.SUCCESS
 
     def _receivers(self, buckets: list[Bucket], own: SessionState | None) -> Iterable[Route]:
