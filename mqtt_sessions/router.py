@@ -485,6 +485,13 @@ class Router(Engine):
                 if self._tree.remove(route):
                     turn.notices.append(FilterRemoved(route.topic_filter))
 
+    def _detach(self, link: Link, turn: Turn) -> None:
+        session = link.session
+        replay = None if session is None else self._replays.get(session)
+        if replay is not None:
+            turn.deadlines.disarm(replay)  # it goes on with the next connection
+        super()._detach(link, turn)
+
     def _fire(self, timer: Timer, turn: Turn, limit: int | None) -> int:
         if isinstance(timer, Retained):
             self._expire_retained(timer, turn)
@@ -494,8 +501,7 @@ class Router(Engine):
         if isinstance(timer, Replay):
             turn.deadlines.disarm(timer)
             session = timer.session
-            if session.link is None:
-                return 1
+            assert session.link is not None
             batch = session.settings.limits.retained_replay_batch
             if limit is not None:
                 batch = min(batch, limit)
