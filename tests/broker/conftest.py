@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,10 @@ def make_paho(broker: RunningBroker) -> Iterator[MakePaho]:
 
 @pytest.fixture
 def make_raw(broker: RunningBroker) -> Iterator[MakeRaw]:
-    """Makes raw clients of `broker`: `make_raw(version=5, topic_alias_maximum=0)`."""
+    """Makes raw clients of `broker`, with the arguments of `RawClient` behind the port."""
     with ExitStack() as stack:
 
-        def make(version: int = 5, topic_alias_maximum: int = 0) -> RawClient:
-            return stack.enter_context(RawClient(broker.port, version, topic_alias_maximum))
+        def make(version: int = 5, **options: Any) -> RawClient:
+            return stack.enter_context(RawClient(broker.port, version, **options))
 
         yield make

@@ -11,7 +11,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeVar
 
 import paho.mqtt.client as paho
@@ -91,6 +91,25 @@ class RunningBroker:
 
         return self.call(look)
 
+    def small_send_buffers(self) -> None:
+        """Let the system hold few bytes for a client, so that a slow one is noticed soon."""
+
+        def set_size(broker: Broker) -> None:
+            assert broker._server is not None
+            for listener in broker._server.sockets:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+
+        self.call(set_size)
+
+    def unwritten(self) -> int:
+        """The largest number of bytes that the broker holds for one client."""
+        return self.call(
+            lambda broker: max(
+                each._transport.get_write_buffer_size()  # type: ignore[union-attr]
+                for each in broker.connections
+            )
+        )
+
     def gone(self, client_id: str) -> bool:
         return self.call(lambda broker: client_id not in broker.store)
 
@@ -113,9 +132,20 @@ class RunningBroker:
 class RawClient:
     """A client that sends and sees single packets, and any bytes that it likes."""
 
-    def __init__(self, port: int, version: int = 5, topic_alias_maximum: int = 0) -> None:
+    def __init__(
+        self,
+        port: int,
+        version: int = 5,
+        *,
+        topic_alias_maximum: int = 0,
+        receive_buffer: int | None = None,
+    ) -> None:
         self.version = version
-        self.socket = socket.create_connection(("127.0.0.1", port), FAILS_AFTER)
+        self.socket = socket.socket()
+        self.socket.settimeout(FAILS_AFTER)
+        if receive_buffer is not None:  # has to be said before the connection is there
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._topic_alias_maximum = topic_alias_maximum
         self._decoder = wire.Decoder(
@@ -123,6 +153,7 @@ class RawClient:
         )
         self._items: list[wire.Packet | wire.WireError] = []
         self._packet_id = 0
+        self.seen = b""  # all bytes that have come
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +176,7 @@ class RawClient:
                 return None
             if not data:
                 return None
+            self.seen += data
             self._items = list(self._decoder.feed(data))
         item = self._items.pop(0)
         assert not isinstance(item, wire.WireError), item
@@ -239,9 +271,13 @@ class PahoClient:
 
     def publish(self, topic_name: str, payload: bytes, qos: int = 0, **options: Any) -> None:
         """Publish; come back when the broker has acknowledged it."""
-        info = self.client.publish(topic_name, payload, qos, **options)
-        info.wait_for_publish(FAILS_AFTER)
-        assert info.is_published()
+        self.publish_all([(topic_name, payload, qos)], **options)
+
+    def publish_all(self, messages: Iterable[tuple[str, bytes, int]], **options: Any) -> None:
+        """The same for many, which need not wait for each other."""
+        for info in [self.client.publish(*message, **options) for message in messages]:
+            info.wait_for_publish(FAILS_AFTER)
+            assert info.is_published()
 
     def message(self) -> Any:
         return self.hear("message")
@@ -249,7 +285,7 @@ class PahoClient:
     def disconnect(self, told: Properties | None = None) -> None:
         self.client.disconnect(properties=told)
         self.hear("disconnect")
-        self.client.loop_stop()
+        self._stop()
 
     def die(self) -> None:
         """Lose the connection without a DISCONNECT."""
@@ -257,9 +293,14 @@ class PahoClient:
         assert sock is not None
         sock.shutdown(socket.SHUT_RDWR)
         self.hear("disconnect")
-        self.client.loop_stop()
+        self._stop()
 
     def close(self) -> None:
         """Leave nothing behind, whatever state the test left it in."""
         self.client.disconnect()
+        self._stop()
+
+    def _stop(self) -> None:
         self.client.loop_stop()
+        # paho makes a new pair of sockets for its thread each time and never closes the old one.
+        self.client._reset_sockets(sockpair_only=True)
