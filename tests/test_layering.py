@@ -161,3 +161,12 @@ def test_no_builtin_that_does_input_or_output(path: Path) -> None:
 @pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
 def test_modules_stay_readable_at_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 660  # about 600, and a tenth of grace
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
+def test_functions_fit_on_a_screen(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            # about 70, and a tenth of grace
+            assert node.end_lineno - node.lineno < 77, f"{path.stem}.{node.name}"
