@@ -215,8 +215,10 @@ def release(session: SessionState, link: Link, packet_id: int, turn: Turn) -> No
     turn.actions.append(SendPubcomp(link.connection, packet_id, code))
 
 
-def forget_timed_out(session: SessionState, turn: Turn, limit: int | None = None) -> int:
-    """Forget identifiers whose PUBREL did not come in time; the number forgotten.
+def forget_timed_out(
+    session: SessionState, turn: Turn, limit: int | None = None, until: float | None = None
+) -> int:
+    """Forget identifiers whose PUBREL did not come by `until`, or by now; the number forgotten.
 
     *Deviation* by `ExpiryPolicy.inbound_qos2_interval`: breaks MQTT-4.3.3-10.
 
@@ -225,7 +227,9 @@ def forget_timed_out(session: SessionState, turn: Turn, limit: int | None = None
     inbound = session.inbound
     if inbound is None:
         return 0
-    late = [packet_id for packet_id, ends_at in inbound.ends_at.items() if ends_at <= turn.now]
+    if until is None:
+        until = turn.now
+    late = [packet_id for packet_id, ends_at in inbound.ends_at.items() if ends_at <= until]
     for packet_id in late[:limit]:
         del inbound.ends_at[packet_id]
         inbound.routing.discard(packet_id)

@@ -328,9 +328,10 @@ class Lifecycle:
             self._owe_will(session, turn)
         elif isinstance(timer, ExpiryTimer):
             session = self._sessions[timer.client_id]
-            return max(1, outbound.expire_queued(session, turn, limit))
+            return max(1, outbound.expire_queued(session, turn, limit, timer.at))
         elif isinstance(timer, InboundIds):
-            return inbound.forget_timed_out(self._sessions[timer.client_id], turn, limit)
+            session = self._sessions[timer.client_id]
+            return inbound.forget_timed_out(session, turn, limit, timer.at)
         else:
             assert isinstance(timer, RetryTimer)
             session = self._sessions[timer.client_id]

@@ -262,17 +262,23 @@ def _victim(queue: Queue, overflow: OverflowPolicy, newcomer: Delivery) -> Deliv
     return None if newcomer.qos == 0 else queue.pop()
 
 
-def expire_queued(session: SessionState, turn: Turn, limit: int | None = None) -> int:
-    """Drop queued messages that have expired; the number dropped. *Cost* O(dropped * log depth).
+def expire_queued(
+    session: SessionState, turn: Turn, limit: int | None = None, until: float | None = None
+) -> int:
+    """Drop queued messages that have expired by `until`, or by now; the number dropped.
+
+    *Cost* O(dropped * log depth).
 
     Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5].
     """
     queue = session.queue
     if queue is None:
         return 0
+    if until is None:
+        until = turn.now
     dropped = 0
     while limit is None or dropped < limit:
-        delivery = queue.pop_expired(turn.now)
+        delivery = queue.pop_expired(until)
         if delivery is None:
             break
         drop(session, delivery, DropReason.EXPIRED, turn)
