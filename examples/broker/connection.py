@@ -18,6 +18,7 @@ from mqtt_sessions import (
     Event,
     PublishReceived,
     ReasonCode,
+    SendPublish,
     SubscribeReceived,
     wire,
 )
@@ -32,6 +33,9 @@ READ_SIZE = 16_384
 
 WRITE_SIZE = 65_536
 """Bytes that are put together for one write."""
+
+ANSWERS_SIZE = 65_536
+"""Bytes of answers to a client that takes none, until nothing more is read from it."""
 
 CONNECT_SIZE = 65_536
 """Bytes held of a CONNECT that is not complete (RabbitMQ's `max_packet_size_unauthenticated`)."""
@@ -65,6 +69,8 @@ class Connection(asyncio.BufferedProtocol):
         self._read_buffer = bytearray()
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
+        self._is_congested = False
+        self._answers_size = 0  # since then
         # Not a session's business: how long a stranger may stay, and a leaver.
         self._time_out: asyncio.TimerHandle | None = None
 
@@ -97,15 +103,13 @@ class Connection(asyncio.BufferedProtocol):
             self._broker.feed(*self._events(items))
 
     def pause_writing(self) -> None:
-        # The store holds PUBLISH back from now on. What answers the client's own packets goes on,
-        # so nothing more is read from a client that takes no answers.
-        assert self._transport is not None
-        self._transport.pause_reading()
+        self._is_congested = True
         if self._is_known:
             self._broker.feed_first(ConnectionCongested(self))
 
     def resume_writing(self) -> None:
         assert self._transport is not None
+        self._is_congested, self._answers_size = False, 0
         self._transport.resume_reading()
         if self._is_known:
             self._broker.feed(ConnectionWritable(self))
@@ -182,6 +186,11 @@ class Connection(asyncio.BufferedProtocol):
         self._unwritten_size += len(data)
         if self._unwritten_size >= WRITE_SIZE:
             self.flush()  # now, so that a client that cannot keep up is known before the next one
+        if self._is_congested and not isinstance(action, SendPublish):
+            # The store holds PUBLISH back, not what answers the client's own packets.
+            self._answers_size += len(data)
+            if self._answers_size > ANSWERS_SIZE and self._transport is not None:
+                self._transport.pause_reading()
 
     def flush(self) -> None:
         """Write what has been sent."""
