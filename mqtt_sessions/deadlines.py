@@ -207,7 +207,7 @@ class DeadlineIndex:
             if (due := timer.due) > at:
                 tail = lane.tail
                 after = timer.next
-                if after is None or tail.at > due or lane.key != timer.interval:
+                if after is None or not tail.at <= due < _INF or lane.key != timer.interval:
                     self._move(timer)
                     continue
                 # What `arm` would do, spelled out: a busy connection at the head of its lane
