@@ -61,12 +61,24 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
         if message.retain and not options.retain_available:
             raise Fault(ReasonCode.RETAIN_NOT_SUPPORTED, "RETAIN is not available [3.2.2-14]")
     if qos == 0:
-        return event.refusal is None  # a refused QoS 0 message has no answer
+        return event.refusal is None or _drop_refused(session, link, event.refusal)
     if not packet_id:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "QoS 1 or 2 without a packet identifier [2.2.1]")
     if qos == 1 and session.inbound is None and not link.inbound_units and event.refusal is None:
         return True  # nothing is open and nothing against it
     return _admit_beside_others(session, link, event, packet_id, turn)
+
+
+def _drop_refused(session: SessionState, link: Link, refusal: ReasonCode) -> bool:
+    """A refused QoS 0 message has no answer; 3.1.1 MQTT-3.3.5-2 lets the host choose to close."""
+    unauthorized = session.settings.options.unauthorized
+    if (
+        link.version < 5
+        and refusal is ReasonCode.NOT_AUTHORIZED
+        and unauthorized is UnauthorizedPolicy.CLOSE
+    ):
+        raise Fault(refusal, "PUBLISH refused, which MQTT 3.x can only say by closing")
+    return False
 
 
 def _fault_of(event: PublishReceived) -> Fault:

@@ -421,7 +421,7 @@ class Router(Engine):
             if entry.at <= turn.now:
                 self._expire_retained(entry, turn)
             elif not route.options & NO_LOCAL or entry.publisher != session.client_id:
-                delivery = _make_retained(entry, route)
+                delivery = _make_retained(entry, route, self._settings.options.upgrade_qos)
                 outbound.offer_retained(session, link, delivery, turn)
                 sent += 1
         if replay.cursors:
@@ -518,12 +518,13 @@ class Router(Engine):
     }
 
 
-def _make_retained(entry: Retained, route: Route) -> Delivery:
+def _make_retained(entry: Retained, route: Route, upgrade: bool) -> Delivery:
     """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6]."""
     message, options = entry.message, route.options
+    granted = options & QOS
     return Delivery(
         message,
-        min(message.qos, options & QOS),
+        granted if upgrade else min(message.qos, granted),
         True,
         Route.subscription_ids(options),
         entry.received_at,
