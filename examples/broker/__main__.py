@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from examples.broker.broker import Broker
 from examples.broker.configuration import Configuration, ConfigurationError, load
+from mqtt_sessions import SessionStore
 
 CANNOT_START = 2
+
+Show = Callable[[SessionStore], Coroutine[None, None, None]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,12 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configuration = load(options.config) if options.config else Configuration()
     except ConfigurationError as error:
         return _cannot_start(str(error))
+    show: Show | None = None
     if options.watch:
         try:
-            import rich  # noqa: F401, PLC0415
+            from examples.broker import watch  # noqa: PLC0415
         except ImportError:
             return _cannot_start("--watch needs rich: pip install 'mqtt-sessions[examples]'")
-    return asyncio.run(_serve(configuration, options.host, options.port, options.watch))
+        show = watch.show
+    return asyncio.run(_serve(configuration, options.host, options.port, show))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +72,7 @@ def _cannot_start(problem: str) -> int:
     return CANNOT_START
 
 
-async def _serve(configuration: Configuration, host: str, port: int, watch: bool) -> int:
+async def _serve(configuration: Configuration, host: str, port: int, show: Show | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,14 +81,10 @@ async def _serve(configuration: Configuration, host: str, port: int, watch: bool
     broker = Broker(configuration)
     try:
         addresses = await broker.start(host, port)
-    except OSError as error:
-        return _cannot_start(f"cannot listen on {_address(host, port)}: {error.strerror}")
+    except (OSError, UnicodeError) as error:  # the latter from names that can't be any host's
+        return _cannot_start(f"cannot listen on {_address(host, port)}: {_reason(error)}")
     print("listening on", ", ".join(_address(*address) for address in addresses), flush=True)
-    watcher = None
-    if watch:
-        from examples.broker.watch import show  # noqa: PLC0415
-
-        watcher = asyncio.create_task(show(broker.store))
+    watcher = None if show is None else asyncio.create_task(show(broker.store))
     await stop.wait()
     if watcher is not None:
         watcher.cancel()
@@ -89,6 +92,12 @@ async def _serve(configuration: Configuration, host: str, port: int, watch: bool
             await watcher
     await broker.stop()
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """In few words: asyncio puts the address before them, which the line has already."""
+    number = error.errno if isinstance(error, OSError) else None
+    return str(error) if number not in errno.errorcode else os.strerror(number or 0)
 
 
 def _address(host: str, port: int) -> str:
