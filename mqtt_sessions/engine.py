@@ -106,7 +106,12 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle was called while a call is running")
-        if type(event) is PubackReceived and turn.now <= now < _INF:
+        before = turn.now
+        try:
+            in_order = before <= now < _INF
+        except TypeError:
+            in_order = False
+        if type(event) is PubackReceived and in_order:
             # Half of all calls are the row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender with
             # nothing else hanging on it: spelled out, it costs half.
             link = self._links.get(event.connection)
@@ -129,11 +134,10 @@ class Engine(Lifecycle):
         handler = self._handlers.get(type(event))
         if handler is None:
             raise InvalidState(f"{type(event).__name__} is not an event of {type(self).__name__}")
-        before = turn.now
-        if before <= now < _INF:
+        if in_order:
             turn.now = now
-        elif not math.isfinite(now):
-            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
+        else:
+            _check_now(now)
         turn.busy = True
         try:
             handler(event, turn)
@@ -143,8 +147,13 @@ class Engine(Lifecycle):
             turn.now = before
             turn.take()
             raise
-        except BaseException:
+        except BaseException as error:
             turn.clear()
+            if isinstance(error, TypeError) and _has_unhashable_connection(event):
+                turn.now = before
+                raise InvalidState(
+                    f"{type(event).__name__}.connection is not hashable, so it is not known"
+                ) from error
             raise
         finally:
             turn.busy = False
@@ -166,10 +175,9 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle_timeout was called while a call is running")
-        if not math.isfinite(now):
-            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
-        if limit is not None and limit < 1:
-            raise InvalidValue(f"limit must be None or above 0, not {limit!r}")
+        _check_now(now)
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise InvalidValue(f"limit must be None or an integer above 0, not {limit!r}")
         turn.now = max(turn.now, now)
         turn.busy = True
         try:
@@ -527,3 +535,16 @@ class Engine(Lifecycle):
 def _before(timer: Timer) -> float:
     """Where what is left of a will goes that this timer fires: behind earlier ones, else first."""
     return timer.at if isinstance(timer, WillFanout) else math.nextafter(timer.at, -_INF)
+
+
+def _check_now(now: object) -> None:
+    if not isinstance(now, (int, float)) or not math.isfinite(now):
+        raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
+
+
+def _has_unhashable_connection(event: Event) -> bool:
+    try:
+        hash(getattr(event, "connection", None))
+    except TypeError:
+        return True
+    return False

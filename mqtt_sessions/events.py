@@ -38,7 +38,7 @@ from mqtt_sessions._validation import (
 )
 from mqtt_sessions._values import value
 from mqtt_sessions.messages import Delivery, Message, Will
-from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
+from mqtt_sessions.policy import MAX_INTERVAL, ExpiryPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 
@@ -436,8 +436,8 @@ class SessionExpirySet:
         own, interval = "SessionExpirySet", self.session_expiry_interval
         check_client_id(own, self.client_id)
         check_instant(own, "session_expiry_interval", interval, optional=True)
-        if interval is not None and interval < 0:
-            reject(own, "session_expiry_interval", "must be 0 or more", interval)
+        if interval is not None and not 0 <= interval <= MAX_INTERVAL:
+            reject(own, "session_expiry_interval", "must be 0 to 1e12 seconds", interval)
 
 
 @value

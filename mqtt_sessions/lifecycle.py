@@ -64,6 +64,8 @@ class Lifecycle:
         ):
             if not isinstance(given, kind):
                 raise InvalidValue(f"{name} must be of type {kind.__name__}, not {given!r}")
+        if size_of is not None and not callable(size_of):
+            raise InvalidValue(f"size_of must be None or callable, not {size_of!r}")
         self._settings = Settings(policy, limits, options, size_of)
         self._turn = Turn()
         self._deadlines = self._turn.deadlines

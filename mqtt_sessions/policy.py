@@ -23,6 +23,9 @@ __all__ = [
 NEVER_ON_WIRE = 0xFFFFFFFF
 """Session Expiry Interval that never expires; beyond this module "never" is None."""
 
+MAX_INTERVAL = 1e12
+"""Seconds beyond which an interval is taken for a mistake: 31,000 years, and no overflow."""
+
 _UINT32_MAX = 0xFFFFFFFF
 
 
@@ -31,9 +34,9 @@ def _check_interval(owner: str, field: str, interval: float | None, *, above_zer
         return
     if isinstance(interval, bool) or not isinstance(interval, (int, float)):
         raise InvalidValue(f"{owner}.{field} must be seconds or None, not {interval!r}")
-    if not math.isfinite(interval) or interval < 0 or (above_zero and interval == 0):
+    if not 0 <= interval <= MAX_INTERVAL or (above_zero and interval == 0):
         rule = "above 0" if above_zero else "0 or more"
-        raise InvalidValue(f"{owner}.{field} must be {rule} and finite, not {interval!r}")
+        raise InvalidValue(f"{owner}.{field} must be {rule} and at most 1e12, not {interval!r}")
 
 
 def _check_count(owner: str, field: str, count: int | None, low: int, high: int | None) -> None:

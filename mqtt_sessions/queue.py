@@ -154,8 +154,10 @@ class Queue:
 
     def peek(self) -> Delivery | None:
         """The oldest; None if nothing waits. *Cost* O(1) amortized over the drops."""
-        for delivery in self:
-            return delivery
+        items = self.items
+        for index in range(self._head, len(items)):
+            if (delivery := items[index]) is not None:
+                return delivery
         return None
 
     def pop_oldest_qos0(self) -> Delivery | None:

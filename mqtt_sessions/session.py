@@ -105,7 +105,7 @@ class Session:
         self._owned = True
 
     @classmethod
-    def of(cls, engine: Engine, client_id: str) -> Session:
+    def _of(cls, engine: Engine, client_id: str) -> Session:
         """A view of a store's session."""
         view = cls.__new__(cls)
         view._engine = engine

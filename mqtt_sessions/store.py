@@ -7,7 +7,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from mqtt_sessions.errors import InvalidState
+from mqtt_sessions.errors import InvalidState, InvalidValue
 from mqtt_sessions.events import (
     DisconnectReceived,
     Event,
@@ -25,7 +25,7 @@ from mqtt_sessions.messages import Message
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.router import Router
 from mqtt_sessions.session import Counters, Session
-from mqtt_sessions.topics import matches
+from mqtt_sessions.topics import is_valid_filter, matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf
 
 __all__ = ["SessionStore"]
@@ -122,18 +122,18 @@ class SessionStore(Router):
     def __getitem__(self, client_id: str) -> Session:
         if client_id not in self._sessions:
             raise KeyError(client_id)
-        return Session.of(self, client_id)
+        return Session._of(self, client_id)
 
     def get(self, client_id: str) -> Session | None:
         """The session of a client id, None if there is none. *Cost* O(1)."""
-        return Session.of(self, client_id) if client_id in self._sessions else None
+        return Session._of(self, client_id) if client_id in self._sessions else None
 
     def session_of(self, connection: Hashable) -> Session | None:
         """The session that an open connection has. *Cost* O(1)."""
         link = self._links.get(connection)
         if link is None or link.session is None:
             return None
-        return Session.of(self, link.session.client_id)
+        return Session._of(self, link.session.client_id)
 
     def page(self, after: str | None = None, limit: int = 100) -> tuple[str, ...]:
         """Client ids in order, behind `after`; stable whatever begins or ends meanwhile.
@@ -182,6 +182,8 @@ class SessionStore(Router):
 
         *Cost* O(topics that begin like the filter).
         """
+        if not is_valid_filter(topic_filter):
+            raise InvalidValue(f"topic_filter must be well formed, not {topic_filter!r}")
         found: list[Message] = []
         for entry in self._retained.after(topic_filter, after):
             message = entry.message

@@ -100,8 +100,6 @@ WITH_MEMBERS: tuple[tuple[str, type], ...] = (
     ("wire.md", wire.PublishCache),
     ("wire.md", wire.WireError),
 )
-# How a store makes its views; takes what is not public.
-INTERNAL = {"of"}
 DOCUMENTED = [(page, cls) for page, classes in PAGES.items() for cls in classes]
 VALUES = [(page, cls) for page, cls in DOCUMENTED if attrs.has(cls)]
 ENUMS = [(page, cls) for page, cls in DOCUMENTED if issubclass(cls, Enum)]
@@ -251,7 +249,7 @@ def public_members(cls: type) -> set[str]:
         if base not in (object, *Exception.__mro__)
         for name in vars(base)
         if not name.startswith("_")
-    } - INTERNAL
+    }
     if cls is wire.WireError:
         names |= set(vars(wire.WireError(ReasonCode.MALFORMED_PACKET, "")))
     return {
