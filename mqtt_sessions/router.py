@@ -290,10 +290,13 @@ class Router(Engine):
         qos = options & QOS
         if qos > message.qos and not self._settings.options.upgrade_qos:
             qos = message.qos
+        retain = message.retain and bool(options & RETAIN_AS_PUBLISHED)
+        if retain and not self._settings.options.retain_available:
+            retain = False  # NN-14.4
         return Delivery(
             message,
             qos,
-            message.retain and bool(options & RETAIN_AS_PUBLISHED),
+            retain,
             Route.subscription_ids(options),
             self._turn.now,
             expires_at,
