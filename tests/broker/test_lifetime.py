@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
+from examples.broker import broker as broker_module
 from examples.broker.configuration import Configuration
 from mqtt_sessions import (
     ConnectReturnCode,
+    DropReason,
     ExpiryPolicy,
     Message,
     ReasonCode,
@@ -56,14 +59,17 @@ def test_a_delayed_will(broker: RunningBroker, make_raw: MakeRaw) -> None:
     heir.connect("heir")
     heir.subscribe("will")
     began = time.monotonic()
-    for client_id in ("back in time", "never back"):
+    for client_id, delay in (("back in time", 30), ("never back", 1)):
         client = make_raw()
-        will = Will(Message("will", client_id.encode()), 1)
+        will = Will(Message("will", client_id.encode()), delay)
         client.connect(client_id, session_expiry_interval=60, will=will)
         client.socket.close()
     eventually(lambda: broker.parked("back in time"))
+    session = broker.call(lambda each: each.store["back in time"])
+    assert broker.call(lambda _: session.will_due_at) is not None
     back = make_raw()
     assert back.connect("back in time", clean_start=False).session_present
+    assert broker.call(lambda _: session.will) is None
     assert heir.receive().message.payload == b"never back"
     assert time.monotonic() - began >= 1
     assert heir.before_ping() == []
@@ -97,6 +103,41 @@ def test_a_session_expires(broker: RunningBroker, make_raw: MakeRaw) -> None:
     assert time.monotonic() - parked > 0.8  # it began a moment before we saw it
     again = make_raw()
     assert not again.connect("client", clean_start=False).session_present
+
+
+def test_thousands_of_deadlines_at_one_instant(
+    start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module, "TIMEOUT_SLICE", 100)
+    broker = start_broker(Configuration(limits=SessionLimits(maximum_queued_messages=None)))
+    with RawClient(broker.port) as client, RawClient(broker.port) as publisher:
+        client.connect("client", session_expiry_interval=60)
+        client.subscribe("t")
+        client.send(wire.Disconnect())
+        assert client.receive() is None
+        publisher.connect("publisher")
+        packet = wire.Publish(Message("t", message_expiry_interval=1))
+        publisher.send(*[packet] * 3000)
+        assert publisher.before_ping() == []
+        dropped = {DropReason.EXPIRED: 3000}
+        eventually(
+            lambda: broker.call(lambda each: each.store["client"].counters.dropped) == dropped
+        )
+
+
+def test_somebody_sets_the_clock(
+    start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    clock = SimpleNamespace(time=lambda: time.time() + ahead)
+    monkeypatch.setattr(broker_module, "time", clock)
+    monkeypatch.setattr(broker_module, "LONGEST_SLEEP", 0.05)
+    broker = start_broker(Configuration())
+    with RawClient(broker.port) as client:
+        client.connect("client", session_expiry_interval=1000)
+    eventually(lambda: broker.parked("client"))
+    ahead = 2000.0
+    eventually(lambda: broker.gone("client"))
 
 
 def test_disconnect_changes_the_interval(broker: RunningBroker, make_raw: MakeRaw) -> None:
