@@ -93,7 +93,9 @@ class QueueMachine(RuleBasedStateMachine):
             gone += 1
             assert each.expires_at is not None
             assert each.expires_at <= self.now
-            assert each.expires_at == min(e.expires_at for e in self.model if e.expires_at)
+            assert each.expires_at == min(
+                e.expires_at for e in self.model if e.expires_at is not None
+            )
             self.model.remove(each)
             self.queue.check()
         if limit is None:
