@@ -362,6 +362,8 @@ class Engine(Lifecycle):
             return None
         if self._fanouts:
             self._catch_up(link.session, turn)
+            if link.session is None:
+                return None  # what was due for it closed the connection
         if link.due <= turn.now:
             self._keep_alive_over(link, turn)
             return None
@@ -424,6 +426,8 @@ class Engine(Lifecycle):
                 f"ConnectionLost.connection {event.connection!r} is not known: "
                 "each ClientConnected is paired with one ConnectionLost"
             )
+        if link.session is not None and self._fanouts:
+            self._catch_up(link.session, turn)
         session = link.session
         if session is not None:
             self._detach(link, turn)
@@ -501,6 +505,8 @@ class Engine(Lifecycle):
 
     def _on_stopping(self, event: ServerStopping, turn: Turn) -> None:
         for link in list(self._links.values()):
+            if link.session is not None and self._fanouts:
+                self._catch_up(link.session, turn)
             session = link.session
             if session is not None:
                 self._close(link, ReasonCode.SERVER_SHUTTING_DOWN, turn)

@@ -238,8 +238,6 @@ class Lifecycle:
         """Part connection and session; late events of the connection find nobody [NN-3.5]."""
         session = link.session
         assert session is not None
-        if self._fanouts:
-            self._catch_up(session, turn)
         turn.deadlines.disarm(link)
         if link.retry is not None:
             turn.deadlines.disarm(link.retry)
@@ -294,10 +292,10 @@ class Lifecycle:
 
     def _end(self, session: SessionState, reason: EndReason, turn: Turn) -> None:
         """End a session without a connection: its will is due, what it holds is dropped."""
-        if self._sessions.get(session.client_id) is not session:
-            return
         if self._fanouts:
             self._catch_up(session, turn)
+        if self._sessions.get(session.client_id) is not session:
+            return
         if session.link is None and reason is not EndReason.CONNECTION_CLOSED:
             self._parked -= 1
         del self._sessions[session.client_id]
