@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from mqtt_sessions import (
     Action,
     ClientConnected,
+    CloseConnection,
     ConnectionCongested,
+    ConnectionLost,
     ConnectionWritable,
     Deadline,
     DeadlineKind,
@@ -44,6 +46,7 @@ from mqtt_sessions import (
     RetainedMessageDropped,
     SendPuback,
     SendPublish,
+    ServerStopping,
     SessionDiscarded,
     SessionEnded,
     SessionExpirySet,
@@ -343,6 +346,77 @@ def test_3_a_million_ends_are_spread_over_slices() -> None:
     world.now = 30.0
     outcomes = world.slices(10)
     assert [len(of_type(SessionEnded, each.notices)) for each in outcomes] == [10, 10, 5]
+
+
+def _half_handed_out(**receiver: Any) -> World:
+    """A will that has reached none of its receivers "a" and "b", of which "b" is due as well."""
+    world = World(limits=SessionLimits(maximum_sessions=3))
+    world.subscriber(1, "a", "w")
+    world.subscriber(2, "b", "w", **receiver)
+    world.connect(3, "c", will=will("w", 29, qos=1))
+    world.lose(3)
+    if not receiver.get("keep_alive"):
+        world.lose(2)
+    outcome = world.tick(30.0, limit=1)
+    assert [type(notice) for notice in outcome.notices] == [WillPublished]
+    assert sent(outcome) == []
+    return world
+
+
+def test_3_a_will_reaches_its_receivers_in_slices() -> None:
+    world = _half_handed_out()
+    assert world.store.next_deadline_at is not None
+    assert world.store.next_deadline_at <= 30.0
+    assert [sent(each) for each in world.slices(1)] == [[b"gone"], []]
+    assert world.session("b").queue_depth == 1
+
+
+def test_3_a_receiver_that_an_event_reads_gets_its_copy_of_a_will_first() -> None:
+    world = _half_handed_out()
+    assert sent(world.publish("w", b"next", qos=1)) == [b"gone", b"next"]
+    assert [each.message.payload for each in world.session("b").queued()] == [b"gone", b"next"]
+    assert world.slices(1) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        PingReceived(2),
+        DisconnectReceived(2),
+        ConnectionWritable(2),
+        ConnectionLost(2),
+        ServerStopping(),
+        SessionKicked("b"),
+        SessionDiscarded("b"),
+        ClientConnected(9, "b", clean_start=False, session_expiry_interval=60),
+        ClientConnected(9, "b", clean_start=True),
+        ClientConnected(2, "b"),
+        MessagePublished(Message("w", b"next", 1)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+@pytest.mark.parametrize("session_expiry_interval", [0, 3600])
+def test_3_a_silent_receiver_is_closed_once_though_a_will_waits_for_it(
+    event: Event, session_expiry_interval: int
+) -> None:
+    world = _half_handed_out(keep_alive=20, session_expiry_interval=session_expiry_interval)
+    outcome = world.do(event)
+    closed = [each.connection for each in of_type(CloseConnection, outcome.actions)]
+    assert closed.count(2) <= 1
+    world.slices(1)
+    if "b" in world.store:
+        queued = [each.message.payload for each in world.session("b").queued()]
+        assert queued.count(b"gone") + sent(world.actions, 9).count(b"gone") <= 1
+
+
+@pytest.mark.parametrize("newcomer", ["d", "b"])
+def test_3_a_receiver_that_is_over_ends_once_though_a_will_waits_for_it(newcomer: str) -> None:
+    world = _half_handed_out(session_expiry_interval=30)
+    outcome = world.connect(9, newcomer)
+    assert of_type(SessionEnded, outcome.notices) == [SessionEnded("b", EndReason.EXPIRED)]
+    assert outcome.actions[0].reason_code == ReasonCode.SUCCESS
+    world.slices(1)
+    assert world.store.counters.accepted == 1
 
 
 @pytest.mark.parametrize("limit", [0, -1])

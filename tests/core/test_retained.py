@@ -323,7 +323,7 @@ def test_no_call_walks_all_retained_messages() -> None:
         assert world.next.kind is DeadlineKind.RETAINED_REPLAY
         world.tick(limit=1)
         calls += 1
-    assert calls == 8  # after 20 topics at once, ten for each unit
+    assert calls == 9  # after 20 topics at once, ten for each unit
     assert sent(world.actions) == [b"found"]
 
 
