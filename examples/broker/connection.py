@@ -70,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
         self._is_congested = False
-        self._answers_size = 0  # since then
+        self._answers_size = 0  # since it is congested
         # Not a session's business: how long a stranger may stay, and a leaver.
         self._time_out: asyncio.TimerHandle | None = None
 
