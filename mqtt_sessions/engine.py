@@ -70,6 +70,25 @@ _INF = float("inf")
 _SUCCESS = ReasonCode.SUCCESS
 
 
+def _packet(step: Callable[..., None]) -> Callable[[Any, Any, Turn], None]:
+    """A step for packets as a handler, for packets have this in common.
+
+    Those of a closed connection are ignored, the others prove that the client is alive [NN-5.5],
+    and a peer that breaks a rule is closed with the rule's code [MQTT-4.13.1-1].
+    """
+
+    def handler(self: Engine, event: Any, turn: Turn) -> None:
+        link = self._packet_link(event, turn)
+        if link is None:
+            return
+        try:
+            step(self, link.session, link, event, turn)
+        except Fault as fault:
+            self._fail(link, fault.reason_code, fault.detail, turn)
+
+    return handler
+
+
 class Engine(Lifecycle):
     """The door: one dispatch for all events, without a router."""
 
@@ -214,125 +233,87 @@ class Engine(Lifecycle):
 
     # ------------------------------------------------------------ packets of a connection
 
-    def _link(self, event: Any, turn: Turn) -> Link | None:
-        """The open connection of an event, its keep alive renewed; None if it is closed."""
-        link = self._links.get(event.connection)
+    @_packet
+    def _on_published(
+        self, session: SessionState, link: Link, event: PublishReceived, turn: Turn
+    ) -> None:
+        self._settle_inbound(session, turn)
+        if inbound.admit(session, link, event, turn):
+            self._route_published(session, link, event, turn)
+
+    @_packet
+    def _on_puback(
+        self, session: SessionState, link: Link, event: PubackReceived, turn: Turn
+    ) -> None:
+        reply = outbound.acknowledge(session, link, event.packet_id, event.reason_code, turn)
+        if reply is Reply.PROTOCOL_ERROR:
+            raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
+        self._refill(session, link, turn)
+
+    @_packet
+    def _on_pubrec(
+        self, session: SessionState, link: Link, event: PubrecReceived, turn: Turn
+    ) -> None:
+        reply = outbound.receive(session, link, event.packet_id, event.reason_code, turn)
+        if reply is Reply.PROTOCOL_ERROR:
+            raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
+        self._refill(session, link, turn)
+
+    @_packet
+    def _on_pubcomp(
+        self, session: SessionState, link: Link, event: PubcompReceived, turn: Turn
+    ) -> None:
+        reply = outbound.complete(session, link, event.packet_id, turn)
+        if reply is Reply.PROTOCOL_ERROR:
+            raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBCOMP before PUBREC")
+        self._refill(session, link, turn)
+
+    @_packet
+    def _on_pubrel(
+        self, session: SessionState, link: Link, event: PubrelReceived, turn: Turn
+    ) -> None:
+        self._settle_inbound(session, turn)
+        inbound.release(session, link, event.packet_id, turn)
+
+    @_packet
+    def _on_subscribe(
+        self, session: SessionState, link: Link, event: SubscribeReceived, turn: Turn
+    ) -> None:
+        self._settle_inbound(session, turn)
+        codes, granted = subscribe(session, link, event)
+        turn.actions.append(SendSuback(link.connection, event.packet_id, codes))
+        self._subscribed(session, granted, turn)
+
+    @_packet
+    def _on_unsubscribe(
+        self, session: SessionState, link: Link, event: UnsubscribeReceived, turn: Turn
+    ) -> None:
+        self._settle_inbound(session, turn)
+        codes, removed = unsubscribe(session, link, event)
+        self._unsubscribed(session, removed, turn)
+        turn.actions.append(SendUnsuback(link.connection, event.packet_id, codes))
+
+    @_packet
+    def _on_ping(self, session: SessionState, link: Link, event: PingReceived, turn: Turn) -> None:
+        if event.answer:
+            turn.actions.append(SendPingresp(link.connection))  # MQTT-3.12.4-1
+
+    @_packet
+    def _on_malformed(
+        self, session: SessionState, link: Link, event: MalformedPacketReceived, turn: Turn
+    ) -> None:
+        raise Fault(event.reason_code, "malformed packet or protocol error")
+
+    def _packet_link(self, event: Any, turn: Turn) -> Link | None:
+        """The open connection of a packet, its keep alive renewed; None if it is closed."""
+        link = self._open_link(event, turn)
         if link is None:
-            raise InvalidState(
-                f"{type(event).__name__}.connection {event.connection!r} is not known: "
-                "feed ClientConnected first"
-            )
-        if link.session is None:
             return None
-        if self._fanouts:
-            self._catch_up(link.session, turn)
         if link.due <= turn.now:
             self._keep_alive_over(link, turn)
             return None
         link.due = turn.now + link.interval
         return link
-
-    def _on_published(self, event: PublishReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        if session.inbound is not None and session.inbound.lane is not None:
-            self._settle_inbound(session, turn)
-        try:
-            if inbound.admit(session, link, event, turn):
-                self._route_published(session, link, event, turn)
-        except Fault as fault:
-            self._fail(link, fault.reason_code, fault.detail, turn)
-
-    def _on_puback(self, event: PubackReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        reply = outbound.acknowledge(session, link, event.packet_id, event.reason_code, turn)
-        if reply is Reply.PROTOCOL_ERROR:
-            self._fail(link, ReasonCode.PROTOCOL_ERROR, "PUBACK for a QoS 2 message", turn)
-        else:
-            self._refill(session, link, turn)
-
-    def _on_pubrec(self, event: PubrecReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        reply = outbound.receive(session, link, event.packet_id, event.reason_code, turn)
-        if reply is Reply.PROTOCOL_ERROR:
-            self._fail(link, ReasonCode.PROTOCOL_ERROR, "PUBREC for a QoS 1 message", turn)
-        else:
-            self._refill(session, link, turn)
-
-    def _on_pubcomp(self, event: PubcompReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        reply = outbound.complete(session, link, event.packet_id, turn)
-        if reply is Reply.PROTOCOL_ERROR:
-            self._fail(link, ReasonCode.PROTOCOL_ERROR, "PUBCOMP before PUBREC", turn)
-        else:
-            self._refill(session, link, turn)
-
-    def _on_pubrel(self, event: PubrelReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        self._settle_inbound(session, turn)
-        try:
-            inbound.release(session, link, event.packet_id, turn)
-        except Fault as fault:
-            self._fail(link, fault.reason_code, fault.detail, turn)
-
-    def _on_subscribe(self, event: SubscribeReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        self._settle_inbound(session, turn)
-        try:
-            codes, granted = subscribe(session, link, event)
-        except Fault as fault:
-            self._fail(link, fault.reason_code, fault.detail, turn)
-            return
-        turn.actions.append(SendSuback(link.connection, event.packet_id, codes))
-        self._subscribed(session, granted, turn)
-
-    def _on_unsubscribe(self, event: UnsubscribeReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
-        self._settle_inbound(session, turn)
-        try:
-            codes, removed = unsubscribe(session, link, event)
-        except Fault as fault:
-            self._fail(link, fault.reason_code, fault.detail, turn)
-            return
-        self._unsubscribed(session, removed, turn)
-        turn.actions.append(SendUnsuback(link.connection, event.packet_id, codes))
-
-    def _on_ping(self, event: PingReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is not None and event.answer:
-            turn.actions.append(SendPingresp(link.connection))  # MQTT-3.12.4-1
-
-    def _on_malformed(self, event: MalformedPacketReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is not None:
-            self._fail(link, event.reason_code, "malformed packet or protocol error", turn)
 
     def _on_congested(self, event: ConnectionCongested, turn: Turn) -> None:
         link = self._open_link(event, turn)
@@ -377,7 +358,7 @@ class Engine(Lifecycle):
                     f"ClientConnected.connection {event.connection!r} is closed: "
                     "feed ConnectionLost first"
                 )
-            if self._link(event, turn) is not None:
+            if self._packet_link(event, turn) is not None:
                 # MQTT-3.1.0-2
                 self._fail(link, ReasonCode.PROTOCOL_ERROR, "a second CONNECT", turn)
             return
@@ -399,19 +380,16 @@ class Engine(Lifecycle):
             return
         self._accept(event, session, turn)
 
-    def _on_disconnect(self, event: DisconnectReceived, turn: Turn) -> None:
-        link = self._link(event, turn)
-        if link is None:
-            return
-        session = link.session
-        assert session is not None
+    @_packet
+    def _on_disconnect(
+        self, session: SessionState, link: Link, event: DisconnectReceived, turn: Turn
+    ) -> None:
         interval = event.session_expiry_interval
         if link.version == 5 and interval is not None:
             if interval > 0 and link.expiry_asked == 0:
                 # NN-1.5: judged by what CONNECT carried
                 detail = "DISCONNECT raises the session expiry interval from 0"
-                self._fail(link, ReasonCode.PROTOCOL_ERROR, detail, turn)
-                return
+                raise Fault(ReasonCode.PROTOCOL_ERROR, detail)
             session.expiry_interval = session.settings.policy.at_disconnect(interval)
         if link.version < 5 or event.reason_code == ReasonCode.SUCCESS:
             self._cancel_will(session, turn)  # MQTT-3.14.4-3; 3.1.1: any DISCONNECT
@@ -430,6 +408,8 @@ class Engine(Lifecycle):
             self._catch_up(link.session, turn)
         session = link.session
         if session is not None:
+            if self._fanouts:
+                self._catch_up(session, turn)
             self._detach(link, turn)
             self._park(session, turn)
         del self._links[event.connection]
@@ -509,6 +489,8 @@ class Engine(Lifecycle):
                 self._catch_up(link.session, turn)
             session = link.session
             if session is not None:
+                if self._fanouts:
+                    self._catch_up(session, turn)
                 self._close(link, ReasonCode.SERVER_SHUTTING_DOWN, turn)
                 self._park(session, turn)
 

@@ -47,6 +47,9 @@ _SUCCESS = ReasonCode.SUCCESS
 _NOT_FOUND = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
 _COMPLETE = Reply.COMPLETE
 _EMPTY: dict[int, Exchange] = {}
+_PROTOCOL_MAXIMUM = 268_435_460
+HUGE = 1 << 27
+"""Bytes of payload from which on a packet might not fit into the protocol's own maximum."""
 
 
 def told_interval(delivery: Delivery, now: float) -> int | None:
@@ -111,7 +114,7 @@ def _for_version(link: Link, delivery: Delivery) -> Delivery:
 def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn) -> bool:
     """Send, or drop what is too large; False if the window is closed."""
     delivery = _for_version(link, delivery)
-    if link.maximum_packet_size is not None and _too_large(session, link, delivery):
+    if _too_large(session, link, delivery):
         drop(session, delivery, DropReason.TOO_LARGE, turn)  # NN-11.2: before an id is taken
         return True
     if delivery.qos == 0:
@@ -171,10 +174,12 @@ def _window_open(in_flight: dict[int, Exchange], link: Link) -> bool:
 
 
 def _too_large(session: SessionState, link: Link, delivery: Delivery) -> bool:
-    """MQTT-3.1.2-24; equal to the limit fits [NN-11.1]."""
+    """MQTT-3.1.2-24; equal to the limit fits, and without one the protocol's holds [NN-11.1]."""
     size_of = session.settings.size_of
     maximum = link.maximum_packet_size
-    return size_of is not None and maximum is not None and size_of(delivery, link.version) > maximum
+    if size_of is None or (maximum is None and len(delivery.message.payload) < HUGE):
+        return False
+    return size_of(delivery, link.version) > (maximum or _PROTOCOL_MAXIMUM)
 
 
 def drop(session: SessionState, delivery: Delivery, reason: DropReason, turn: Turn) -> None:
@@ -315,7 +320,7 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
         delivery = _for_version(link, delivery)
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
             drop(session, delivery, DropReason.EXPIRED, turn)
-        elif link.maximum_packet_size is not None and _too_large(session, link, delivery):
+        elif _too_large(session, link, delivery):
             drop(session, delivery, DropReason.TOO_LARGE, turn)  # NN-11.2: the queue moves on
         elif delivery.qos:
             _send(session, in_flight, link, delivery, turn)

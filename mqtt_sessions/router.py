@@ -107,21 +107,21 @@ class Router(Engine):
             wills, turn.wills = turn.wills, []
             for client_id, message in wills:
                 turn.notices.append(WillPublished(client_id, message))
-                lifetime, _ = self._settings.expiry_of(message)
-                told = message.message_expiry_interval  # a default is never shown for wills
-                if limit is None:
-                    self._publish_anyway(message, client_id, lifetime, told, turn)
-                else:
-                    used += self._publish_will(client_id, message, lifetime, limit - used, turn)
+                fanout = self._retain_and_match_will(client_id, message, turn)
+                left = None if limit is None else max(0, limit - used)
+                used += max(1, self._hand_out(fanout, turn, left))
+                if fanout.remaining:
+                    self._fanouts.append(fanout)
+                    # what fired it was the first of all that is due, and so is what is left
+                    turn.deadlines.arm(fanout, turn.firing_at, 0.0)
         return used
 
-    def _publish_will(
-        self, client_id: str, message: Message, lifetime: float | None, limit: int, turn: Turn
-    ) -> int:
-        """Retain a will and hand it to at most so many receivers; the units of work used."""
-        told = message.message_expiry_interval
+    def _retain_and_match_will(self, client_id: str, message: Message, turn: Turn) -> WillFanout:
+        """Retain a will if it asks for that, and find its receivers. *Cost* O(receivers)."""
+        lifetime, _ = self._settings.expiry_of(message)
+        told = message.message_expiry_interval  # a default is never shown for wills
         if message.retain:
-            self._retain_anyway(message, client_id, lifetime, told, turn)
+            self._retain(message, client_id, lifetime, told, turn, refusable=False)
         own = self._sessions.get(client_id)
         expires_at = None if lifetime is None else turn.now + lifetime
         made: dict[int, Delivery] = {}
@@ -134,42 +134,31 @@ class Router(Engine):
                     delivery = self._make(message, route.options, expires_at, told, client_id)
                     made[route.options] = delivery
                 copies.append((route.session, delivery))
-        fanout = WillFanout(client_id, copies)
-        self._fanouts.append(fanout)
-        # what fired this will was the first of all that is due, and so is what is left of it
-        turn.deadlines.arm(fanout, turn.firing_at, 0.0)
-        return 1 + self._hand_out(fanout, turn, limit - 1)
+        return WillFanout(client_id, copies)
 
-    def _hand_out(self, fanout: WillFanout, turn: Turn, limit: int) -> int:
+    def _hand_out(self, fanout: WillFanout, turn: Turn, limit: int | None) -> int:
         """Hand a will to its next receivers; the units of work used."""
         used = 0
-        while fanout.remaining and used < limit:
+        while fanout.remaining and (limit is None or used < limit):
             used += self._hand_to(fanout, next(iter(fanout.remaining)), turn)
-        self._finish(fanout, turn)
         return used
 
-    def _finish(self, fanout: WillFanout, turn: Turn) -> None:
+    def _hand_to(self, fanout: WillFanout, session: SessionState, turn: Turn) -> int:
+        """Hand a will to one receiver; the copies.
+
+        What else is due for the receiver came due after the will and has to wait for its turn.
+        """
+        copies = fanout.remaining.pop(session, ())
+        for delivery in copies:
+            self._offer(session, delivery, turn)
         if not fanout.remaining and fanout.lane is not None:
             self._fanouts.remove(fanout)
             turn.deadlines.disarm(fanout)
-
-    def _hand_to(self, fanout: WillFanout, session: SessionState, turn: Turn) -> int:
-        """Hand a will to one receiver, which may end by what is due for it; the copies."""
-        copies = fanout.remaining.pop(session, ())
-        if not copies:
-            return 0
-        link = session.link
-        if (session.at if link is None else link.due) <= turn.now:
-            self._settle(session, turn)
-        if self._sessions.get(session.client_id) is session:
-            for delivery in copies:
-                self._offer(session, delivery, turn)
         return len(copies)
 
     def _catch_up(self, session: SessionState, turn: Turn) -> None:
         for fanout in list(self._fanouts):
             self._hand_to(fanout, session, turn)
-            self._finish(fanout, turn)
 
     def _offer(self, session: SessionState, delivery: Delivery, turn: Turn) -> None:
         replay = self._replays.get(session) if self._replays else None
@@ -202,6 +191,7 @@ class Router(Engine):
         late: list[tuple[SessionState, Delivery]] = []
         beside = self._replays or self._fanouts
         append = turn.actions.append
+        huge = len(message.payload) >= outbound.HUGE
         before = turn.accepted
         accepted = 0
         for route in self._receivers(buckets, own):
@@ -230,6 +220,7 @@ class Router(Engine):
                 or len(in_flight) >= link.window
                 or delivery.qos == 0
                 or (delivery.retain and link.version < 5)
+                or huge
             ):
                 outbound.offer(session, delivery, turn)
                 continue
@@ -500,7 +491,7 @@ class Router(Engine):
             self._expire_retained(timer, turn)
             return 1
         if isinstance(timer, WillFanout):
-            return self._hand_out(timer, turn, len(timer.remaining) if limit is None else limit)
+            return self._hand_out(timer, turn, limit)
         if isinstance(timer, Replay):
             turn.deadlines.disarm(timer)
             session = timer.session

@@ -68,7 +68,7 @@ def is_shared_filter(topic_filter: str) -> bool:
 
 
 def matches(topic_filter: str, topic_name: str) -> bool:
-    """Whether a valid filter matches a valid topic name.
+    """Whether a valid filter matches a valid topic name; an empty name matches nothing.
 
     *Cost* O(levels).
 
@@ -79,7 +79,7 @@ def matches(topic_filter: str, topic_name: str) -> bool:
     if "+" not in topic_filter and not topic_filter.endswith("#"):
         return False
     # MQTT-4.7.2-1: a leading wildcard does not match a topic that begins with $
-    if topic_name[0] == "$" and topic_filter[0] in "+#":
+    if not topic_name or (topic_name[0] == "$" and topic_filter[0] in "+#"):
         return False
     wanted = topic_filter.split("/")
     given = topic_name.split("/")

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mqtt_sessions import (
-    DropReason,
     Action,
     ClientConnected,
     CloseConnection,
@@ -25,6 +24,7 @@ from mqtt_sessions import (
     Deadline,
     DeadlineKind,
     DisconnectReceived,
+    DropReason,
     EndReason,
     Event,
     ExpiryPolicy,
