@@ -237,7 +237,8 @@ class Engine(Lifecycle):
     def _on_published(
         self, session: SessionState, link: Link, event: PublishReceived, turn: Turn
     ) -> None:
-        self._settle_inbound(session, turn)
+        if session.inbound is not None:
+            self._settle_inbound(session, turn)
         if inbound.admit(session, link, event, turn):
             self._route_published(session, link, event, turn)
 
@@ -306,12 +307,11 @@ class Engine(Lifecycle):
 
     def _packet_link(self, event: Any, turn: Turn) -> Link | None:
         """The open connection of a packet, its keep alive renewed; None if it is closed."""
-        link = self._open_link(event, turn)
-        if link is None:
-            return None
-        if link.due <= turn.now:
-            self._keep_alive_over(link, turn)
-            return None
+        link = self._links.get(event.connection)
+        if link is None or link.session is None or link.due <= turn.now or self._fanouts:
+            link = self._open_link(event, turn)
+            if link is None:
+                return None
         link.due = turn.now + link.interval
         return link
 

@@ -32,7 +32,7 @@ from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.retained import Replay, Retained, RetainedStore
-from mqtt_sessions.state import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, SessionState
+from mqtt_sessions.state import FIRST_ID, NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, SessionState
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.topic_tree import Bucket, TopicTree
 from mqtt_sessions.turn import SizeOf, Turn
@@ -194,13 +194,18 @@ class Router(Engine):
         huge = len(message.payload) >= outbound.HUGE
         before = turn.accepted
         accepted = 0
+        options_before = -1
         for route in self._receivers(buckets, own):
             session, options = route.session, route.options
             if session is own and options & NO_LOCAL:
                 continue  # MQTT-3.8.3-3
-            delivery = made.get(options)
-            if delivery is None:
-                delivery = made[options] = self._make(message, options, expires_at, told, publisher)
+            if options != options_before:
+                options_before = options
+                delivery = made.get(options) or self._make(
+                    message, options, expires_at, told, publisher
+                )
+                made[options] = delivery
+                plain = delivery.qos > 0 and not (delivery.retain or huge)
             link = session.link
             if (session.at if link is None else link.due) <= now:
                 late.append((session, delivery))
@@ -218,9 +223,7 @@ class Router(Engine):
                 or in_flight is None
                 or not link.direct
                 or len(in_flight) >= link.window
-                or delivery.qos == 0
-                or (delivery.retain and link.version < 5)
-                or huge
+                or not plain
             ):
                 outbound.offer(session, delivery, turn)
                 continue
@@ -288,7 +291,7 @@ class Router(Engine):
             message,
             qos,
             retain,
-            Route.subscription_ids(options),
+            Route.subscription_ids(options) if options >= FIRST_ID else (),
             self._turn.now,
             expires_at,
             told,

@@ -16,6 +16,7 @@ from mqtt_sessions.turn import Settings
 
 __all__ = [
     "ABANDONED",
+    "FIRST_ID",
     "NO_LOCAL",
     "QOS",
     "RELEASED",
@@ -35,6 +36,8 @@ RETAIN_AS_PUBLISHED: Final = 4
 NO_LOCAL: Final = 8
 _ID_SHIFT: Final = 6
 _ID_BITS: Final = 28
+FIRST_ID: Final = 1 << _ID_SHIFT
+"""Packed options below it hold no Subscription Identifier."""
 
 
 class Route:
