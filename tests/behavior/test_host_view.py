@@ -228,6 +228,7 @@ def test_many_packets_are_taken_in_all_or_none() -> None:
     assert alice.session.connected
 
 
+@spec("5.0 MQTT-3.1.0-1", "3.1.1 MQTT-3.1.0-1")
 def test_event_of_an_unknown_connection_is_the_hosts_fault_and_changes_nothing() -> None:
     world = World()
     for event in (
@@ -377,7 +378,13 @@ def test_lone_session_closes_a_peer_at_fault() -> None:
 # ---------------------------------------------------------------- topic aliases
 
 
-@spec("5.0 MQTT-3.3.2-7", "5.0 MQTT-3.3.2-12", "5.0 MQTT-3.3.2-9", "5.0 MQTT-3.3.2-8")
+@spec(
+    "5.0 MQTT-3.2.2-17",
+    "5.0 MQTT-3.3.2-7",
+    "5.0 MQTT-3.3.2-8",
+    "5.0 MQTT-3.3.2-9",
+    "5.0 MQTT-3.3.2-12",
+)
 def test_inbound_aliases_of_one_connection() -> None:
     aliases = InboundAliases(2)
     assert aliases.resolve("a", 1) == "a"
@@ -390,6 +397,12 @@ def test_inbound_aliases_of_one_connection() -> None:
     assert aliases.resolve("a", 3) is RC.TOPIC_ALIAS_INVALID
     assert aliases.resolve("", None) is RC.PROTOCOL_ERROR
     assert InboundAliases(2).resolve("", 1) is RC.PROTOCOL_ERROR  # gone with the connection
+
+
+@spec("5.0 MQTT-3.2.2-18")
+def test_client_uses_no_alias_where_none_was_announced() -> None:
+    assert World().connect().connack.topic_alias_maximum is None
+    assert InboundAliases(0).resolve("a", 1) is RC.TOPIC_ALIAS_INVALID
 
 
 @spec("5.0 MQTT-3.1.2-26", "5.0 MQTT-3.1.2-27", "5.0 MQTT-3.3.2-11")

@@ -102,8 +102,18 @@ def test_same_filter_twice_in_one_packet_is_as_in_two_packets(version: int) -> N
     assert [delivery.qos for delivery in alice.deliveries()] == [1]
 
 
-@spec("5.0 MQTT-4.7.1-1", "5.0 MQTT-4.7.1-2", "5.0 MQTT-4.7.3-1")
-@spec("3.1.1 MQTT-4.7.1-2", "3.1.1 MQTT-4.7.1-3", "3.1.1 MQTT-4.7.3-1")
+@spec(
+    "5.0 MQTT-4.7.1-1",
+    "5.0 MQTT-4.7.1-2",
+    "5.0 MQTT-4.7.3-1",
+    "5.0 MQTT-4.7.3-2",
+    "5.0 MQTT-4.7.3-3",
+    "3.1.1 MQTT-4.7.1-2",
+    "3.1.1 MQTT-4.7.1-3",
+    "3.1.1 MQTT-4.7.3-1",
+    "3.1.1 MQTT-4.7.3-2",
+    "3.1.1 MQTT-4.7.3-3",
+)
 @pytest.mark.parametrize(
     "bad", ["", "#/a", "a#", "a/#/b", "+a", "a+/b", "a/b+", "##", "\0", "a" * 65_536]
 )

@@ -91,7 +91,8 @@ def test_3_1_knows_no_session_present() -> None:
     assert len(alice.received()) == 3  # resumed all the same
 
 
-@spec("5.0 MQTT-3.14.2-2", "5.0 MQTT-3.14.0-1", "5.0 MQTT-3.14.4-2")
+@spec("5.0 MQTT-3.14.0-1", "5.0 MQTT-3.14.2-1", "5.0 MQTT-3.14.2-2", "5.0 MQTT-3.14.4-2")
+@spec("5.0 MQTT-4.13.2-1")
 def test_5_0_client_is_told_why_before_the_close() -> None:
     world = World()
     alice = world.connect()
