@@ -244,7 +244,7 @@ def forget_timed_out(
     late = [packet_id for packet_id, ends_at in inbound.ends_at.items() if ends_at <= until]
     for packet_id in late[:limit]:
         del inbound.ends_at[packet_id]
-        inbound.routing.discard(packet_id)
+        inbound.routing.pop(packet_id, None)
         if session.link is not None:
             session.link.inbound_units.discard(packet_id)
         turn.notices.append(InboundQos2TimedOut(session.client_id, packet_id))

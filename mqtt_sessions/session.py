@@ -304,12 +304,12 @@ class _Alone(Engine):
             assert packet_id is not None
             self._last_route_id += 1
             route_id = self._last_route_id
-            routed = _Routed(session, link, message, packet_id)
+            routed = _Routed(route_id, session, link, message, packet_id)
             self._routes[route_id] = routed
             self._waiting[message.qos - 1].append(routed)
             link.inbound_units.add(packet_id)
             if message.qos == 2:
-                inbound.hold(session, packet_id, turn).routing.add(packet_id)
+                inbound.hold(session, packet_id, turn).routing[packet_id] = route_id
         turn.actions.append(RouteMessage(message, route_id, session.client_id))
 
     def _on_routed(self, event: MessageRouted, turn: Turn) -> None:
@@ -332,9 +332,9 @@ class _Alone(Engine):
         link = routed.link if routed.link.session is session else None
         if routed.message.qos == 2:
             ids = session.inbound
-            if ids is None or packet_id not in ids.routing:
+            if ids is None or ids.routing.get(packet_id) != routed.route_id:
                 return  # it timed out
-            ids.routing.discard(packet_id)
+            del ids.routing[packet_id]
             link = session.link
             if link is not None and packet_id not in link.inbound_units:
                 link = None  # not repeated on this connection yet: PUBREC comes with the repeat
@@ -396,9 +396,12 @@ class _Alone(Engine):
 class _Routed:
     """A message that the host's router has."""
 
-    __slots__ = ("code", "link", "message", "packet_id", "session")
+    __slots__ = ("code", "link", "message", "packet_id", "route_id", "session")
 
-    def __init__(self, session: SessionState, link: Link, message: Message, packet_id: int) -> None:
+    def __init__(
+        self, route_id: int, session: SessionState, link: Link, message: Message, packet_id: int
+    ) -> None:
+        self.route_id = route_id
         self.session = session
         self.link = link
         self.message = message

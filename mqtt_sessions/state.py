@@ -142,7 +142,8 @@ class InboundIds(Timer):
 
     Attributes:
         ends_at: Identifier to the instant at which it is forgotten (infinity: at PUBREL).
-        routing: Those whose message the host's router still has; only without a store.
+        routing: Those whose message the host's router still has, and under which route; only
+            without a store.
     """
 
     __slots__ = ("client_id", "ends_at", "pause", "routing")
@@ -154,7 +155,7 @@ class InboundIds(Timer):
         self.client_id = client_id
         self.pause = _INF
         self.ends_at: dict[int, float] = {}
-        self.routing: set[int] = set()
+        self.routing: dict[int, int] = {}
 
     @property
     def due(self) -> float:
