@@ -343,8 +343,6 @@ class Engine(Lifecycle):
             return None
         if self._fanouts:
             self._catch_up(link.session, turn)
-            if link.session is None:
-                return None  # what was due for it closed the connection
         if link.due <= turn.now:
             self._keep_alive_over(link, turn)
             return None

@@ -237,8 +237,7 @@ def forget_timed_out(
     *Cost* O(held).
     """
     inbound = session.inbound
-    if inbound is None:
-        return 0
+    assert inbound is not None
     if until is None:
         until = turn.now
     late = [packet_id for packet_id, ends_at in inbound.ends_at.items() if ends_at <= until]

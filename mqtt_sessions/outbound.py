@@ -277,8 +277,7 @@ def expire_queued(
     Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5].
     """
     queue = session.queue
-    if queue is None:
-        return 0
+    assert queue is not None
     if until is None:
         until = turn.now
     dropped = 0
