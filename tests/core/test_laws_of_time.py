@@ -823,6 +823,7 @@ def test_8_a_replay_whose_client_has_gone_is_no_deadline() -> None:
     assert world.next == Deadline(3630.0, DeadlineKind.SESSION_EXPIRY, "a")
     outcome = world.connect(2, "a")
     assert sent(outcome, 2) == [b"-"]
+    world.tick()
     assert world.next is None
 
 

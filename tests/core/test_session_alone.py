@@ -305,8 +305,9 @@ def test_an_answer_for_a_session_that_has_ended_does_nothing() -> None:
     for qos in (1, 2):
         alone.send(1, "t", qos=qos, packet_id=qos)
     alone.lose(1)
+    assert alone.routed(1) == Outcome()
     alone.connect(2)
-    assert alone.routed(1) == alone.routed(2) == Outcome()
+    assert alone.routed(2) == Outcome()
     assert alone.session.inbound_packet_ids == ()
     assert alone.send(2, "t", qos=2, packet_id=2).actions[0].route_id == 3
 
@@ -317,6 +318,15 @@ def test_an_answer_that_comes_after_the_time_out_does_nothing() -> None:
     assert alone.session.next_deadline == Deadline(30.0, DeadlineKind.INBOUND_QOS2, "a")
     assert alone.tick(30.0).notices == (InboundQos2TimedOut("a", 1),)
     assert alone.routed(1) == Outcome()
+
+
+def test_an_answer_is_not_taken_for_that_of_a_later_message_under_the_same_identifier() -> None:
+    alone = connected(policy=ExpiryPolicy(inbound_qos2_interval=30))
+    alone.send(1, "t", b"forgotten", qos=2, packet_id=1)
+    alone.tick(30.0)
+    alone.send(1, "t", b"new", qos=2, packet_id=1)
+    assert alone.routed(1) == Outcome()
+    assert alone.routed(2, 0x97).actions == (SendPubrec(1, 1, ReasonCode.QUOTA_EXCEEDED),)
 
 
 def test_an_answer_that_comes_with_the_time_out_finds_it_settled() -> None:

@@ -15,8 +15,10 @@ from mqtt_sessions import (
     DeliverMessage,
     Delivery,
     DisconnectReceived,
+    EndReason,
     Event,
     ExpiryPolicy,
+    FilterRemoved,
     InvalidState,
     InvalidValue,
     MalformedPacketReceived,
@@ -34,6 +36,7 @@ from mqtt_sessions import (
     SendPublish,
     Session,
     SessionDiscarded,
+    SessionEnded,
     SessionExpirySet,
     SessionKicked,
     SessionLimits,
@@ -223,10 +226,45 @@ def test_a_bad_instant_raises_and_changes_nothing() -> None:
     world = _busy_world()
     before = _everything(world.store)
     for event in (PingReceived(1), PubackReceived(1, 1)):
-        for now in (float("nan"), float("inf"), float("-inf")):
+        for now in (float("nan"), float("inf"), float("-inf"), None, "soon"):
             with pytest.raises(InvalidValue, match="finite"):
-                world.store.handle(event, now)
+                world.store.handle(event, now)  # type: ignore[arg-type]
+            with pytest.raises(InvalidValue, match="finite"):
+                world.store.handle_timeout(now)  # type: ignore[arg-type]
     assert _everything(world.store) == before
+
+
+@pytest.mark.parametrize(
+    "event",
+    [PingReceived([]), PubackReceived({}, 1), PublishReceived(set(), Message("t"))],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_connection_that_is_not_hashable_is_not_known(event: Event) -> None:
+    world = _busy_world()
+    before = _everything(world.store)
+    with pytest.raises(InvalidState):
+        world.store.handle(event, 1e9)
+    assert _everything(world.store) == before
+
+
+@pytest.mark.parametrize("make", NAMED)
+def test_a_session_that_is_over_ends_and_the_hosts_event_finds_nobody(
+    make: Callable[[str], Event],
+) -> None:
+    world = World()
+    world.parked("a", "t", session_expiry_interval=30)
+    world.now = 30.0
+    outcome = world.do(make("a"))
+    assert outcome.actions == ()
+    assert outcome.notices == (FilterRemoved("t"), SessionEnded("a", EndReason.EXPIRED))
+    with pytest.raises(InvalidState, match="no session"):
+        world.store.handle(make("a"), 30.0)
+
+
+@pytest.mark.parametrize("topic_filter", ["", "a/#/b", "a+"])
+def test_the_host_reads_retained_messages_by_a_well_formed_filter_only(topic_filter: str) -> None:
+    with pytest.raises(InvalidValue, match="topic_filter"):
+        SessionStore().retained(topic_filter)
 
 
 @pytest.mark.parametrize("make", PACKETS)
