@@ -133,7 +133,10 @@ class Engine(Lifecycle):
         if type(event) is PubackReceived and in_order:
             # Half of all calls are the row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender with
             # nothing else hanging on it: spelled out, it costs half.
-            link = self._links.get(event.connection)
+            try:
+                link = self._links.get(event.connection)
+            except TypeError:
+                link = None  # not hashable: told below
             if link is not None and link.plain and link.due > now and not self._fanouts:
                 session = link.session
                 packet_id = event.packet_id
@@ -486,9 +489,10 @@ class Engine(Lifecycle):
             if link.session is not None and self._fanouts:
                 self._catch_up(link.session, turn)
             session = link.session
-            if session is not None:
-                if self._fanouts:
-                    self._catch_up(session, turn)
+            if session is None:
+                continue
+            self._settle(session, turn)
+            if link.session is session:
                 self._close(link, ReasonCode.SERVER_SHUTTING_DOWN, turn)
                 self._park(session, turn)
 

@@ -100,6 +100,10 @@ class Lifecycle:
     def _forget(self, session: SessionState, turn: Turn) -> None:
         raise NotImplementedError
 
+    def _resume(self, session: SessionState, link: Link, turn: Turn) -> None:
+        """Go on where the earlier connection ended."""
+        outbound.resume(session, link, turn)
+
     def _refill(self, session: SessionState, link: Link, turn: Turn) -> None:
         """There may be room to send what waits."""
         queue = session.queue
@@ -139,6 +143,7 @@ class Lifecycle:
                 event.limits or shared.limits,
                 shared.options,
                 shared.size_of,
+                own_limits=event.limits is not None,
             )
         resumed = session is not None
         if session is None:
@@ -162,8 +167,7 @@ class Lifecycle:
         turn.actions.append(connack(event, resumed, session, self._settings.options))
         if resumed:
             self._settle_queue(session, turn)
-            outbound.resume(session, link, turn)
-            self._refill(session, link, turn)
+            self._resume(session, link, turn)
 
     def _open(
         self, event: ClientConnected, session: SessionState, settings: Settings, turn: Turn
@@ -279,7 +283,8 @@ class Lifecycle:
         if isinstance(will, PendingWill):
             turn.deadlines.disarm(will)
         session.will = None
-        turn.wills.append((session.client_id, will.message))
+        lifetime, _ = session.settings.expiry_of(will.message)
+        turn.wills.append((session.client_id, will.message, lifetime))
 
     def _cancel_will(self, session: SessionState, turn: Turn) -> None:
         will = session.will

@@ -33,13 +33,15 @@ __all__ = [
 
 @unique
 class DropReason(Enum):
-    """Why an accepted message did not reach its receiver."""
+    """Why a message did not reach its receiver."""
 
     EXPIRED = "expired"
     QUEUE_FULL = "queue_full"
     BYTES_FULL = "bytes_full"
     QOS0_OFFLINE = "qos0_offline"
     TOO_LARGE = "too_large"
+    NO_LOCAL = "no_local"
+    """The receiver is the publisher and asked for No Local; not accepted, so not counted."""
     SESSION_ENDED = "session_ended"
     PURGED = "purged"
     REFUSED_BY_CLIENT = "refused_by_client"

@@ -82,6 +82,10 @@ def offer(session: SessionState, delivery: Delivery, turn: Turn) -> None:
     if queue is None:
         queue = session.queue = Queue()
     queue.accepted += 1
+    if delivery.expires_at is not None and delivery.received_at < turn.now >= delivery.expires_at:
+        # MQTT-3.3.2-5; an interval of 0 is offered once, in the call in which it arrived
+        drop(session, delivery, DropReason.EXPIRED, turn)
+        return
     link = session.link
     # NN-10.7: nothing overtakes what waits, QoS 0 neither
     if link is None or queue.items or link.held or not _transmit(session, link, delivery, turn):

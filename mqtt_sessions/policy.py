@@ -103,6 +103,13 @@ class ExpiryPolicy:
             _check_interval("ExpiryPolicy", name, getattr(self, name), above_zero=above_zero)
         _check_flag("ExpiryPolicy", "show_default_message_expiry", self.show_default_message_expiry)
         _check_flag("ExpiryPolicy", "expire_in_flight", self.expire_in_flight)
+        for name in ("minimum_session_expiry_interval", "maximum_session_expiry_interval"):
+            interval = getattr(self, name)
+            if interval is not None and not float(interval).is_integer():
+                raise InvalidValue(
+                    f"ExpiryPolicy.{name} must be whole seconds, because clients are told, "
+                    f"not {interval!r}"
+                )
         floor, cap = self.minimum_session_expiry_interval, self.maximum_session_expiry_interval
         if floor is not None and cap is not None and floor > cap:
             raise InvalidValue(

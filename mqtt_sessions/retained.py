@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from sortedcontainers import SortedDict
 
 from mqtt_sessions.deadlines import DeadlineKind, Timer
-from mqtt_sessions.messages import Message
+from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason
 from mqtt_sessions.policy import SessionLimits
 from mqtt_sessions.queue import size_in_queue
@@ -22,6 +22,8 @@ from mqtt_sessions.state import Route, SessionState
 from mqtt_sessions.topics import matches
 
 __all__ = ["Replay", "Retained", "RetainedStore"]
+
+_INF = float("inf")
 
 
 class Retained(Timer):
@@ -166,13 +168,15 @@ class Replay(Timer):
 
     Attributes:
         cursors: Filter to the last topic looked at, in order of subscribing.
-        superseded: Filter to the topics ahead of its cursor on which the session got a newer live
-            message meanwhile [NN-14.6].
+        superseded: Filter to the topics ahead of its cursor on which the session was sent a live
+            message meanwhile, each with that message's arrival [NN-14.6].
+        offered: Filter to the topics ahead of its cursor whose retained message was offered live
+            meanwhile.
         first: Whether the replay has the next free unit of the window, or the queue.
         looks: Topics that may still be looked at in this call.
     """
 
-    __slots__ = ("cursors", "first", "looks", "session", "superseded")
+    __slots__ = ("cursors", "first", "looks", "offered", "session", "superseded")
 
     kind = DeadlineKind.RETAINED_REPLAY
 
@@ -180,7 +184,8 @@ class Replay(Timer):
         super().__init__()
         self.session = session
         self.cursors: dict[str, str | None] = {}
-        self.superseded: dict[str, set[str]] = {}
+        self.superseded: dict[str, dict[str, float]] = {}
+        self.offered: dict[str, dict[str, Message]] = {}
         self.first = True
         self.looks = 0
 
@@ -197,17 +202,39 @@ class Replay(Timer):
         """Look no more for what matches this filter."""
         self.cursors.pop(topic_filter, None)
         self.superseded.pop(topic_filter, None)
+        self.offered.pop(topic_filter, None)
 
-    def supersede(self, topic_name: str, store: RetainedStore) -> None:
-        """A live message goes out: an older retained one must not come after it."""
-        if store.get(topic_name) is None:
+    def note_offered(self, live: Delivery, store: RetainedStore) -> None:
+        """A live message was accepted that is the topic's retained one too: once is enough."""
+        topic_name = live.message.topic_name
+        entry = store.get(topic_name)
+        if entry is not None and entry.message is live.message:
+            for topic_filter in self._awaiting(topic_name):
+                self.offered.setdefault(topic_filter, {})[topic_name] = live.message
+
+    def note_sent(self, live: Delivery, store: RetainedStore) -> None:
+        """A live message was sent: a retained one that is older must not come after it."""
+        topic_name = live.message.topic_name
+        entry = store.get(topic_name)
+        if entry is None or entry.received_at > live.received_at:
             return
-        for topic_filter, cursor in self.cursors.items():
-            if (cursor is None or cursor < topic_name) and matches(topic_filter, topic_name):
-                self.superseded.setdefault(topic_filter, set()).add(topic_name)
+        for topic_filter in self._awaiting(topic_name):
+            offered = self.offered.get(topic_filter, {}).get(topic_name)
+            if entry.message is not live.message or offered is live.message:
+                self.superseded.setdefault(topic_filter, {})[topic_name] = live.received_at
+
+    def _awaiting(self, topic_name: str) -> list[str]:
+        """The filters whose cursor has still to come to this topic. *Cost* O(filters)."""
+        return [
+            topic_filter
+            for topic_filter, cursor in self.cursors.items()
+            if (cursor is None or cursor < topic_name) and matches(topic_filter, topic_name)
+        ]
 
     def next_match(self, store: RetainedStore) -> tuple[Retained, Route] | None:
         """The next message to send and its subscription; None: finished, or `looks` ran out.
+
+        The cursor stands before it until `passed` is called.
 
         *Cost* O(topics looked at).
         """
@@ -215,14 +242,19 @@ class Replay(Timer):
             topic_filter, cursor = next(iter(self.cursors.items()))
             route = self.session.route(topic_filter)
             assert route is not None
-            superseded = self.superseded.get(topic_filter, ())
+            superseded = self.superseded.get(topic_filter, {})
             for entry in store.after(topic_filter, cursor):
                 if self.looks == 0:
                     return None
                 self.looks -= 1
                 topic_name = entry.message.topic_name
-                self.cursors[topic_filter] = topic_name
-                if topic_name not in superseded and matches(topic_filter, topic_name):
+                is_newest = superseded.get(topic_name, -_INF) < entry.received_at
+                if is_newest and matches(topic_filter, topic_name):
                     return entry, route
+                self.cursors[topic_filter] = topic_name
             self.end(topic_filter)
         return None
+
+    def passed(self, topic_filter: str, topic_name: str) -> None:
+        """Go on behind this topic."""
+        self.cursors[topic_filter] = topic_name

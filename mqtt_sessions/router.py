@@ -25,6 +25,7 @@ from mqtt_sessions.notices import (
     DropReason,
     FilterAdded,
     FilterRemoved,
+    MessageDropped,
     RetainedMessageDropped,
     WillPublished,
 )
@@ -105,9 +106,9 @@ class Router(Engine):
         used = 0
         while turn.wills:
             wills, turn.wills = turn.wills, []
-            for client_id, message in wills:
+            for client_id, message, lifetime in wills:
                 turn.notices.append(WillPublished(client_id, message))
-                fanout = self._retain_and_match_will(client_id, message, turn)
+                fanout = self._retain_and_match_will(client_id, message, lifetime, turn)
                 left = None if limit is None else max(0, limit - used)
                 used += max(1, self._hand_out(fanout, turn, left))
                 if fanout.remaining:
@@ -116,9 +117,10 @@ class Router(Engine):
                     turn.deadlines.arm(fanout, turn.firing_at, 0.0)
         return used
 
-    def _retain_and_match_will(self, client_id: str, message: Message, turn: Turn) -> WillFanout:
+    def _retain_and_match_will(
+        self, client_id: str, message: Message, lifetime: float | None, turn: Turn
+    ) -> WillFanout:
         """Retain a will if it asks for that, and find its receivers. *Cost* O(receivers)."""
-        lifetime, _ = self._settings.expiry_of(message)
         told = message.message_expiry_interval  # a default is never shown for wills
         if message.retain:
             self._retain(message, client_id, lifetime, told, turn, refusable=False)
@@ -128,11 +130,13 @@ class Router(Engine):
         copies: list[tuple[SessionState, Delivery]] = []
         buckets = self._tree.match(message.topic_name)
         for route in self._receivers(buckets, own) if buckets else ():
-            if route.session is not own or not route.options & NO_LOCAL:
-                delivery = made.get(route.options)
-                if delivery is None:
-                    delivery = self._make(message, route.options, expires_at, told, client_id)
-                    made[route.options] = delivery
+            delivery = made.get(route.options)
+            if delivery is None:
+                delivery = self._make(message, route.options, expires_at, told, client_id)
+                made[route.options] = delivery
+            if route.session is own and route.options & NO_LOCAL:
+                turn.notices.append(_not_local(own, delivery))  # NN-4.9
+            else:
                 copies.append((route.session, delivery))
         return WillFanout(client_id, copies)
 
@@ -161,11 +165,22 @@ class Router(Engine):
             self._hand_to(fanout, session, turn)
 
     def _offer(self, session: SessionState, delivery: Delivery, turn: Turn) -> None:
+        """Offer to one session, whose replay of retained messages may be under way."""
+        start = len(turn.actions)
+        turn.accepted += 1
         replay = self._replays.get(session) if self._replays else None
         if replay is not None:
-            replay.supersede(delivery.message.topic_name, self._retained)
-        turn.accepted += 1
+            replay.note_offered(delivery, self._retained)
         outbound.offer(session, delivery, turn)
+        self._note_sent(session, turn, start)
+
+    def _note_sent(self, session: SessionState, turn: Turn, start: int) -> None:
+        """Tell a replay which live messages its session was sent, from an action on."""
+        replay = self._replays.get(session) if self._replays else None
+        if replay is not None:
+            for action in turn.actions[start:]:
+                if isinstance(action, SendPublish):
+                    replay.note_sent(action.delivery, self._retained)
 
     def _distribute(
         self,
@@ -197,8 +212,6 @@ class Router(Engine):
         options_before = -1
         for route in self._receivers(buckets, own):
             session, options = route.session, route.options
-            if session is own and options & NO_LOCAL:
-                continue  # MQTT-3.8.3-3
             if options != options_before:
                 options_before = options
                 delivery = made.get(options) or self._make(
@@ -206,6 +219,9 @@ class Router(Engine):
                 )
                 made[options] = delivery
                 plain = delivery.qos > 0 and not (delivery.retain or huge)
+            if session is own and options & NO_LOCAL:
+                turn.notices.append(_not_local(session, delivery))  # MQTT-3.8.3-3
+                continue
             link = session.link
             if (session.at if link is None else link.due) <= now:
                 late.append((session, delivery))
@@ -236,15 +252,19 @@ class Router(Engine):
             session.last_packet_id = packet_id
             in_flight[packet_id] = delivery
             append(SendPublish(link.connection, delivery, packet_id, False, told))
+        turn.accepted += accepted
+        if late:
+            self._offer_late(late, turn)
+            if turn.accepted == before:
+                return ReasonCode.NO_MATCHING_SUBSCRIBERS  # they have all ended
+        return ReasonCode.SUCCESS
+
+    def _offer_late(self, late: list[tuple[SessionState, Delivery]], turn: Turn) -> None:
+        """Law 5: what is due for a receiver comes first, and may end it."""
         for session, delivery in late:
-            # law 5: what is due for a receiver comes first, and may end it
             self._settle(session, turn)
             if self._sessions.get(session.client_id) is session:
                 self._offer(session, delivery, turn)
-        turn.accepted += accepted
-        if late and turn.accepted == before:
-            return ReasonCode.NO_MATCHING_SUBSCRIBERS  # they have all ended
-        return ReasonCode.SUCCESS
 
     def _receivers(self, buckets: list[Bucket], own: SessionState | None) -> Iterable[Route]:
         """The subscriptions that match; several of one session are merged if the host wants it.
@@ -254,12 +274,20 @@ class Router(Engine):
         if len(buckets) == 1:
             bucket = buckets[0]
             return (bucket,) if isinstance(bucket, Route) else bucket.values()
-        each = [
-            route
-            for bucket in buckets
-            for route in ((bucket,) if isinstance(bucket, Route) else bucket.values())
-            if route.session is not own or not route.options & NO_LOCAL
-        ]
+        each: list[Route] = []
+        not_local: Route | None = None
+        reaches_own = False
+        for bucket in buckets:
+            for route in (bucket,) if isinstance(bucket, Route) else bucket.values():
+                if route.session is not own:
+                    each.append(route)
+                elif route.options & NO_LOCAL:
+                    not_local = route
+                else:
+                    each.append(route)
+                    reaches_own = True
+        if not_local is not None and not reaches_own:
+            each.append(not_local)  # the caller tells that it was left out
         if self._settings.options.overlap is OverlapPolicy.EACH:
             return each
         merged: dict[SessionState, Route] = {}
@@ -395,14 +423,24 @@ class Router(Engine):
         if replay.first:
             self._replay(replay, link, 1, turn)
         replay.first = not replay.first
+        start = len(turn.actions)
         outbound.pump(session, link, turn)
+        self._note_sent(session, turn, start)
         self._replay(replay, link, session.settings.limits.retained_replay_batch, turn)
+
+    def _resume(self, session: SessionState, link: Link, turn: Turn) -> None:
+        start = len(turn.actions)
+        outbound.resume(session, link, turn)
+        self._note_sent(session, turn, start)
+        self._refill(session, link, turn)
 
     def _replay(self, replay: Replay, link: Link, sends: int, turn: Turn) -> int:
         """Send retained messages while there is room; the number sent.
 
-        Cut off at `sends` messages, or ten times as many topics looked at, it goes on at once
-        through the index of deadlines; without room it goes on as acknowledgements come in.
+        Live messages that wait go before a retained one that is not older than all of them, for
+        among them may be older ones of its topic [MQTT-4.6.0-5]. Cut off at `sends` messages, or
+        ten times as many topics looked at, it goes on at once through the index of deadlines;
+        without room it goes on as acknowledgements come in.
         """
         session = replay.session
         replay.looks = 10 * sends
@@ -415,12 +453,20 @@ class Router(Engine):
             if found is None:
                 break
             entry, route = found
+            head = None if session.queue is None else session.queue.peek()
+            if head is not None and entry.received_at >= head.received_at:
+                turn.deadlines.disarm(replay)
+                return sent
+            replay.passed(route.topic_filter, entry.message.topic_name)
             if entry.at <= turn.now:
                 self._expire_retained(entry, turn)
-            elif not route.options & NO_LOCAL or entry.publisher != session.client_id:
-                delivery = _make_retained(entry, route, self._settings.options.upgrade_qos)
-                outbound.offer_retained(session, link, delivery, turn)
-                sent += 1
+                continue
+            delivery = _make_retained(entry, route, self._settings.options.upgrade_qos)
+            if route.options & NO_LOCAL and entry.publisher == session.client_id:
+                turn.notices.append(_not_local(session, delivery))
+                continue
+            outbound.offer_retained(session, link, delivery, turn)
+            sent += 1
         if replay.cursors:
             turn.deadlines.arm(replay, turn.now, 0.0)
         else:
@@ -507,12 +553,20 @@ class Router(Engine):
 
     def _on_limits(self, event: LimitsChanged, turn: Turn) -> None:
         self._settings.limits = event.limits
+        for session in self._sessions.values():
+            if not session.settings.own_limits:
+                session.settings.limits = event.limits
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any, Turn], None]]] = {
         **Engine._HANDLERS,
         MessagePublished: _on_host_published,
         LimitsChanged: _on_limits,
     }
+
+
+def _not_local(session: SessionState, delivery: Delivery) -> MessageDropped:
+    """Told, and not counted: a message that No Local keeps from its publisher was not accepted."""
+    return MessageDropped(session.client_id, delivery, DropReason.NO_LOCAL)
 
 
 def _make_retained(entry: Retained, route: Route, upgrade: bool) -> Delivery:

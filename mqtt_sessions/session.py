@@ -365,7 +365,7 @@ class _Alone(Engine):
 
     def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
         wills, turn.wills = turn.wills, []
-        for client_id, message in wills:
+        for client_id, message, _ in wills:
             turn.notices.append(WillPublished(client_id, message))
             turn.actions.append(RouteMessage(message, None, client_id))
         return len(wills)

@@ -67,6 +67,7 @@ def subscribe(
     """
     if not event.subscriptions:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "SUBSCRIBE without a filter [3.8.3-2]")
+    _check_answer_fits(link, len(event.subscriptions))
     for wanted in event.subscriptions:
         _check_options(link, wanted)
     if _is_id_in_use(session, link, event.packet_id, "SUBSCRIBE"):
@@ -88,6 +89,14 @@ def subscribe(
         else:
             codes.append(ReasonCode.SUCCESS)  # MQTT 3.1 knows no failure code
     return tuple(codes), granted
+
+
+def _check_answer_fits(link: Link, entries: int) -> None:
+    """MQTT-3.1.2-24: an answer that may not be sent cannot be left out either [MQTT-3.8.4-1]."""
+    maximum = link.maximum_packet_size
+    remaining = 3 + entries  # packet identifier, no properties, the codes
+    if maximum is not None and 2 + (remaining > 127) + (remaining > 16_383) + remaining > maximum:
+        raise Fault(ReasonCode.PACKET_TOO_LARGE, "the answer exceeds Maximum Packet Size")
 
 
 def _check_options(link: Link, wanted: Subscription) -> None:
@@ -148,6 +157,7 @@ def unsubscribe(
     """
     if not event.topic_filters:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "UNSUBSCRIBE without a filter [3.10.3-2]")
+    _check_answer_fits(link, len(event.topic_filters))
     if _is_id_in_use(session, link, event.packet_id, "UNSUBSCRIBE"):
         return (_IN_USE,) * len(event.topic_filters), []
     codes: list[ReasonCode] = []

@@ -40,14 +40,23 @@ class Settings:
 
     Attributes:
         policy: When things end.
-        limits: How far things grow; replaced by `LimitsChanged`.
+        limits: How far things grow.
+        own_limits: The client brought them, so that `LimitsChanged` leaves them alone.
         options: What the server offers.
         size_of: Bytes of a PUBLISH packet.
         default_lifetime: What the policy says of a message without an expiry interval.
         default_told: The same for the interval that receivers are told.
     """
 
-    __slots__ = ("default_lifetime", "default_told", "limits", "options", "policy", "size_of")
+    __slots__ = (
+        "default_lifetime",
+        "default_told",
+        "limits",
+        "options",
+        "own_limits",
+        "policy",
+        "size_of",
+    )
 
     def __init__(
         self,
@@ -55,7 +64,10 @@ class Settings:
         limits: SessionLimits,
         options: ServerOptions,
         size_of: SizeOf | None,
+        *,
+        own_limits: bool = False,
     ) -> None:
+        self.own_limits = own_limits
         self.policy = policy
         self.limits = limits
         self.options = options
@@ -96,7 +108,7 @@ class Turn:
         self.busy = False
         self.actions: list[Action] = []
         self.notices: list[Notice] = []
-        self.wills: list[tuple[str, Message]] = []
+        self.wills: list[tuple[str, Message, float | None]] = []
         self.deadlines = DeadlineIndex()
         self.accepted = 0
         self.completed = 0

@@ -457,6 +457,19 @@ def test_interval_of_a_will_counts_from_its_publication() -> None:
     assert bob.session.queue_depth == 0
 
 
+def test_owners_own_policy_decides_for_its_will() -> None:
+    world = World()
+    bob = world.connect("bob", keep=True)
+    bob.subscribe("will", qos=1)
+    bob.lose()
+    own = ExpiryPolicy(default_message_expiry_interval=10)
+    world.connect("alice", will=will(payload=b"bye", qos=1), policy=own).lose()
+    world.wait(9)
+    assert world.drops() == []
+    world.wait(1)
+    assert world.drops() == [("bob", b"bye", "expired")]
+
+
 # ---------------------------------------------------------------- inbound QoS 2 identifiers
 
 

@@ -180,6 +180,7 @@ def test_retained_messages_do_not_push_out_live_ones_nor_wait_for_ever_behind_th
     world = World(limits=SessionLimits(maximum_queued_messages=100, maximum_send_window=1))
     for number in range(10):
         world.publish(f"r/{number}", b"r%d" % number, qos=1, retain=True)
+    world.wait(1)
     alice = world.connect()
     seen = alice.subscribe("r/#", "live", qos=1)
     for number in range(10):
