@@ -47,6 +47,8 @@ _SUCCESS = ReasonCode.SUCCESS
 _NOT_FOUND = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
 _COMPLETE = Reply.COMPLETE
 _EMPTY: dict[int, Exchange] = {}
+_CLOCK_NOISE = 1e-6
+"""Seconds: twice what a float of POSIX time resolves."""
 _PROTOCOL_MAXIMUM = 268_435_460
 HUGE = 1 << 27
 """Bytes of payload from which on a packet might not fit into the protocol's own maximum."""
@@ -56,7 +58,7 @@ def told_interval(delivery: Delivery, now: float) -> int | None:
     """The Message Expiry Interval to send: what is left, rounded up.
 
     0 only for a message that came with 0; a delivery that began before it expired and is sent
-    again says 1 [NN-8.6]. Waiting is rounded down, which leaves no float noise in the sum.
+    again says 1 [NN-8.6].
 
     Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-6].
     """
@@ -64,9 +66,8 @@ def told_interval(delivery: Delivery, now: float) -> int | None:
     if not interval:
         return interval
     waited = now - delivery.received_at
-    if waited < 1:
-        return interval
-    return max(1, interval - int(waited))
+    # rounded down, after what the difference of two clock readings may be short of a whole second
+    return max(1, interval - int(waited + _CLOCK_NOISE))
 
 
 def offer(session: SessionState, delivery: Delivery, turn: Turn) -> None:

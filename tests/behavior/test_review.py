@@ -197,3 +197,17 @@ def test_answer_above_the_clients_maximum_packet_size_closes(entries: int, fits:
         else:
             assert actions[0] == SendDisconnect("c", ReasonCode.PACKET_TOO_LARGE)
             assert "c" not in store
+
+
+@spec("5.0 MQTT-3.3.2-6")
+@pytest.mark.parametrize("start", [0.1, 0.7, 1_700_000_000.1])
+def test_interval_left_is_told_without_the_noise_of_the_clock(start: float) -> None:
+    store = SessionStore()
+    store.handle(ClientConnected("s", "s", 5, False, 3600), start)
+    store.handle(SubscribeReceived("s", 1, (Subscription("t", 1),)), start)
+    store.handle(ConnectionLost("s"), start)
+    store.handle(ClientConnected("p", "p"), start)
+    store.handle(PublishReceived("p", Message("t", b"x", 1, message_expiry_interval=10), 1), start)
+    outcome = store.handle(ClientConnected("s2", "s", 5, False, 3600), start + 4)
+    (publish,) = [each for each in outcome.actions if isinstance(each, SendPublish)]
+    assert publish.message_expiry_interval == 6
