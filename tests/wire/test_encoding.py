@@ -97,7 +97,9 @@ def test_an_encoder_takes_packets_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [CloseConnection(1, OK), RouteMessage(MESSAGE, None, "me"), object()], ids=repr
+    "action",
+    [CloseConnection(1, OK), RouteMessage(MESSAGE, None, "me"), object()],
+    ids=lambda action: type(action).__name__,
 )
 def test_an_action_that_sends_nothing_is_refused(action: Any) -> None:
     with pytest.raises(InvalidValue):
