@@ -6,6 +6,7 @@ session state.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ class RetryTimer(Timer):
         super().__init__()
         self.client_id = client_id
         self.pause = pause
-        self.sent_at: dict[int, float] = {}
+        # ordered dicts, where a plain one is slow to find its first entry behind removed ones
+        self.sent_at: OrderedDict[int, float] = OrderedDict()
 
     @property
     def due(self) -> float:
@@ -108,7 +110,7 @@ class Link(Timer):
         self.receive_maximum: int | None = None
         self.expiry_asked = 0
         self.congested = False
-        self.unsent: dict[int, None] = {}
+        self.unsent: OrderedDict[int, None] = OrderedDict()
         self.unitless: set[int] = set()
         self.inbound_units: set[int] = set()
         self.retry: RetryTimer | None = None

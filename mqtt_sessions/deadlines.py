@@ -259,19 +259,22 @@ class DeadlineIndex:
         self.known = None
 
     def first_due(self, kind: DeadlineKind, now: float) -> Timer | None:
-        """A timer of one kind that is due, for bounds that count those that are not.
+        """The first timer of one kind that is due, for bounds that count those that are not.
 
         Only for kinds whose timers do not move.
 
         *Cost* O(lanes filed up to `now`).
         """
+        lanes: list[Lane] = []
         for filed_at, filed_kind, _, lane in self._filed:
             if filed_at > now:
                 break
+            # a lane may be filed under the instant of a head that has left
             if filed_kind == kind and lane.head.at <= now:
-                head: Timer = lane.head
-                return head
-        return None
+                lanes.append(lane)
+        if not lanes:
+            return None
+        return min(lanes, key=lambda lane: (lane.head.at, lane.serial)).head
 
     def check(self) -> None:
         """Verify all invariants. *Cost* O(timers)."""

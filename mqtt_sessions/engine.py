@@ -125,11 +125,10 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle was called while a call is running")
+        if type(now) is not float:
+            now = _clock(now)
         before = turn.now
-        try:
-            in_order = before <= now < _INF
-        except TypeError:
-            in_order = False
+        in_order = before <= now < _INF
         if type(event) is PubackReceived and in_order:
             # Half of all calls are the row (AWAITING_PUBACK, PUBACK) of the QoS 1 sender with
             # nothing else hanging on it: spelled out, it costs half.
@@ -158,8 +157,8 @@ class Engine(Lifecycle):
             raise InvalidState(f"{type(event).__name__} is not an event of {type(self).__name__}")
         if in_order:
             turn.now = now
-        else:
-            _check_now(now)
+        elif not math.isfinite(now):
+            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
         turn.busy = True
         try:
             handler(event, turn)
@@ -197,7 +196,9 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle_timeout was called while a call is running")
-        _check_now(now)
+        now = _clock(now)
+        if not math.isfinite(now):
+            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise InvalidValue(f"limit must be None or an integer above 0, not {limit!r}")
         turn.now = max(turn.now, now)
@@ -252,7 +253,8 @@ class Engine(Lifecycle):
         reply = outbound.acknowledge(session, link, event.packet_id, event.reason_code, turn)
         if reply is Reply.PROTOCOL_ERROR:
             raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
-        self._refill(session, link, turn)
+        if reply is not Reply.IGNORE:
+            self._refill(session, link, turn)
 
     @_packet
     def _on_pubrec(
@@ -261,7 +263,8 @@ class Engine(Lifecycle):
         reply = outbound.receive(session, link, event.packet_id, event.reason_code, turn)
         if reply is Reply.PROTOCOL_ERROR:
             raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
-        self._refill(session, link, turn)
+        if reply is not Reply.IGNORE:
+            self._refill(session, link, turn)
 
     @_packet
     def _on_pubcomp(
@@ -270,7 +273,8 @@ class Engine(Lifecycle):
         reply = outbound.complete(session, link, event.packet_id, turn)
         if reply is Reply.PROTOCOL_ERROR:
             raise Fault(ReasonCode.PROTOCOL_ERROR, "PUBCOMP before PUBREC")
-        self._refill(session, link, turn)
+        if reply is not Reply.IGNORE:
+            self._refill(session, link, turn)
 
     @_packet
     def _on_pubrel(
@@ -527,9 +531,14 @@ def _before(timer: Timer) -> float:
     return timer.at if isinstance(timer, WillFanout) else math.nextafter(timer.at, -_INF)
 
 
-def _check_now(now: object) -> None:
-    if not isinstance(now, (int, float)) or not math.isfinite(now):
-        raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
+def _clock(now: object) -> float:
+    """A clock's reading as the float that it becomes in all arithmetic."""
+    if isinstance(now, (int, float)) and not isinstance(now, bool):
+        try:
+            return float(now)
+        except OverflowError:
+            pass
+    raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
 
 
 def _has_unhashable_connection(event: Event) -> bool:

@@ -195,11 +195,12 @@ def hold(session: SessionState, packet_id: int, turn: Turn) -> InboundIds:
         inbound = session.inbound = InboundIds(session.client_id)
     pause = session.settings.policy.inbound_qos2_interval
     if pause is None:
-        inbound.ends_at[packet_id] = _INF
+        inbound.hold(packet_id, _INF)
         return inbound
     inbound.pause = pause
-    ends_at = inbound.ends_at[packet_id] = turn.now + pause
-    if inbound.lane is None or inbound.at > ends_at:  # a resumed session may have a new policy
+    ends_at = turn.now + pause
+    inbound.hold(packet_id, ends_at)
+    if inbound.lane is None or inbound.at > ends_at:
         turn.deadlines.arm(inbound, ends_at, pause)
     return inbound
 

@@ -6,6 +6,8 @@ without take the same steps.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from attrs import evolve
 
 from mqtt_sessions.actions import SendPublish, SendPubrel
@@ -482,8 +484,7 @@ def _window_open_again(in_flight: dict[int, Exchange], link: Link) -> bool:
 def _send_again(
     session: SessionState, in_flight: dict[int, Exchange], link: Link, turn: Turn
 ) -> None:
-    packet_id = next(iter(link.unsent))
-    del link.unsent[packet_id]
+    packet_id, _ = link.unsent.popitem(last=False)
     delivery = in_flight[packet_id]
     assert isinstance(delivery, Delivery)
     if link.retry is not None:
@@ -501,8 +502,8 @@ def _note_sent(timer: RetryTimer, packet_id: int, turn: Turn) -> None:
         turn.deadlines.arm(timer, turn.now + timer.pause, timer.pause)
 
 
-def retry(session: SessionState, link: Link, turn: Turn) -> None:
-    """Send again what was not acknowledged for a retry interval; MQTT 3.x only.
+def retry(session: SessionState, link: Link, turn: Turn, limit: int | None) -> int:
+    """Send again what was not acknowledged for a retry interval; the number sent. MQTT 3.x only.
 
     *Cost* O(sent).
 
@@ -511,7 +512,11 @@ def retry(session: SessionState, link: Link, turn: Turn) -> None:
     timer, in_flight = link.retry, session.in_flight
     assert timer is not None
     assert in_flight is not None
-    due = [packet_id for packet_id, at in timer.sent_at.items() if at + timer.pause <= turn.now]
+    due = []
+    for packet_id, sent_at in islice(timer.sent_at.items(), limit):
+        if sent_at + timer.pause > turn.now:
+            break
+        due.append(packet_id)
     for packet_id in due:
         exchange = in_flight[packet_id]
         if isinstance(exchange, Released):
@@ -521,6 +526,7 @@ def retry(session: SessionState, link: Link, turn: Turn) -> None:
             told = told_interval(delivery, turn.now)
             turn.actions.append(SendPublish(link.connection, delivery, packet_id, True, told))
         _note_sent(timer, packet_id, turn)
+    return len(due)
 
 
 # ---------------------------------------------------------------- the end
@@ -534,9 +540,8 @@ def drop_everything(session: SessionState, turn: Turn, limit: int | None = None)
     *Cost* O(dropped).
     """
     dropped = 0
-    in_flight = session.in_flight
-    while in_flight and (limit is None or dropped < limit):
-        packet_id = next(iter(in_flight))
+    in_flight = session.in_flight or _EMPTY
+    for packet_id in list(islice(in_flight, limit)):
         exchange = in_flight.pop(packet_id)
         if isinstance(exchange, Delivery):
             drop(session, exchange, DropReason.SESSION_ENDED, turn)

@@ -155,9 +155,14 @@ class Queue:
     def peek(self) -> Delivery | None:
         """The oldest; None if nothing waits. *Cost* O(1) amortized over the drops."""
         items = self.items
-        for index in range(self._head, len(items)):
-            if (delivery := items[index]) is not None:
+        while self._head < len(items):
+            delivery = items[self._head]
+            if delivery is not None:
                 return delivery
+            assert self._order is not None
+            self._order.dead -= 1
+            self._head += 1
+        self._trim()
         return None
 
     def pop_oldest_qos0(self) -> Delivery | None:

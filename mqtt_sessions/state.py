@@ -5,6 +5,7 @@ Spec: MQTT 5.0 §4.1 [NN-1.7].
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from mqtt_sessions.connection import Link
@@ -142,11 +143,12 @@ class InboundIds(Timer):
 
     Attributes:
         ends_at: Identifier to the instant at which it is forgotten (infinity: at PUBREL).
+        in_order: Whether these instants are in order, as they are under one policy.
         routing: Those whose message the host's router still has, and under which route; only
             without a store.
     """
 
-    __slots__ = ("client_id", "ends_at", "pause", "routing")
+    __slots__ = ("client_id", "ends_at", "in_order", "pause", "routing")
 
     kind = DeadlineKind.INBOUND_QOS2
 
@@ -154,12 +156,21 @@ class InboundIds(Timer):
         super().__init__()
         self.client_id = client_id
         self.pause = _INF
-        self.ends_at: dict[int, float] = {}
+        self.ends_at: OrderedDict[int, float] = OrderedDict()
+        self.in_order = True
         self.routing: dict[int, int] = {}
 
     @property
     def due(self) -> float:
+        if self.in_order:
+            return next(iter(self.ends_at.values()), _INF)
         return min(self.ends_at.values(), default=_INF)
+
+    def hold(self, packet_id: int, ends_at: float) -> None:
+        """Remember an identifier. *Cost* O(1)."""
+        if self.ends_at and next(reversed(self.ends_at.values())) > ends_at:
+            self.in_order = False  # a resumed session may have a new policy
+        self.ends_at[packet_id] = ends_at
 
     @property
     def interval(self) -> float:

@@ -465,7 +465,7 @@ def test_another_filter_calls_up_what_was_superseded_for_the_first() -> None:
     assert sent(world.actions) == [b"0", b"live", b"1", b"2"]
 
 
-def test_a_message_queued_for_a_silent_client_supersedes_the_retained_one() -> None:
+def test_a_message_queued_for_a_silent_client_comes_after_the_retained_one() -> None:
     world = _library(3)
     world.connect(1, "a", keep_alive=10, receive_maximum=1)
     world.subscribe(1, "r/+")
@@ -475,7 +475,7 @@ def test_a_message_queued_for_a_silent_client_supersedes_the_retained_one() -> N
     world.connect(2, "a", receive_maximum=1)
     for packet_id in range(1, 6):
         world.puback(2, packet_id)
-    assert sent(world.actions, 2) == [b"1", b"live"]
+    assert sent(world.actions, 2) == [b"1", b"2", b"live"]
 
 
 def test_no_local_holds_for_retained_messages() -> None:
