@@ -74,6 +74,14 @@ def reject(owner: str, field: str, rule: str, given: object) -> NoReturn:
 # ---------------------------------------------------------------- one field
 
 
+def _reject_type(owner: str, field: str, kind: str, given: object, optional: bool) -> NoReturn:
+    """It is of a wrong type, which is told instead of its value: that may be a payload."""
+    found = "None" if given is None else type(given).__name__
+    raise InvalidValue(
+        f"{owner}.{field} must be {'None or ' * optional}of type {kind}, not {found}"
+    )
+
+
 def _is_integer(number: object, low: int, high: int) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and low <= number <= high
 
@@ -92,34 +100,49 @@ def check_integer(
     owner: str, field: str, number: object, low: int, high: int, *, optional: bool = False
 ) -> None:
     """An integer within bounds, or None if that is allowed."""
-    if not (_is_integer(number, low, high) or (optional and number is None)):
-        reject(owner, field, f"must be {'None or ' * optional}{low} to {high}", number)
+    if _is_integer(number, low, high) or (optional and number is None):
+        return
+    if not isinstance(number, int) or isinstance(number, bool):
+        _reject_type(owner, field, "int", number, optional)
+    reject(owner, field, f"must be {'None or ' * optional}{low} to {high}", number)
 
 
 def check_flag(owner: str, field: str, flag: object) -> None:
     """A bool."""
     if not isinstance(flag, bool):
-        reject(owner, field, "must be true or false", flag)
+        _reject_type(owner, field, "bool", flag, False)
 
 
 def check_instant(owner: str, field: str, instant: object, *, optional: bool = False) -> None:
     """A finite number of seconds, or None if that is allowed."""
     if optional and instant is None:
         return
-    if isinstance(instant, (int, float)) and not isinstance(instant, bool):
-        try:
-            if math.isfinite(instant):
-                return
-        except OverflowError:  # an integer beyond all floats
-            pass
+    if not isinstance(instant, (int, float)) or isinstance(instant, bool):
+        _reject_type(owner, field, "float or int", instant, optional)
+    try:
+        if math.isfinite(instant):
+            return
+    except OverflowError:
+        reject(owner, field, "must be a number that a float can hold", "a larger int")
     reject(owner, field, f"must be {'None or ' * optional}a finite number", instant)
 
 
 def check_text(owner: str, field: str, text: object, *, optional: bool = False) -> None:
     """A string that MQTT can carry, or None if that is allowed."""
-    if not (_is_text(text) or (optional and text is None)):
-        what = "a string of at most 65535 bytes of UTF-8 without U+0000"
-        reject(owner, field, f"must be {'None or ' * optional}{what}", text)
+    if _is_text(text) or (optional and text is None):
+        return
+    if not isinstance(text, str):
+        _reject_type(owner, field, "str", text, optional)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        rule = f"must be text that UTF-8 can encode, without the surrogate at {error.start}"
+        raise InvalidValue(f"{owner}.{field} {rule} [MQTT-1.5.4-1]") from None
+    if size > _MAX_BYTES:
+        raise InvalidValue(f"{owner}.{field} must be at most 65535 bytes of UTF-8, not {size}")
+    raise InvalidValue(
+        f"{owner}.{field} must be without U+0000, which is at {text.index(chr(0))} [MQTT-1.5.4-2]"
+    )
 
 
 def check_kind(
@@ -127,14 +150,13 @@ def check_kind(
 ) -> None:
     """An instance of a class, or None if that is allowed."""
     if not (isinstance(given, kind) or (optional and given is None)):
-        rule = f"must be {'None or ' * optional}of type {kind.__name__}"
-        reject(owner, field, rule, type(given).__name__)  # it may be a payload
+        _reject_type(owner, field, kind.__name__, given, optional)
 
 
 def check_tuple(owner: str, field: str, given: object, kind: type) -> None:
     """A tuple of instances of a class; a list could change, and has no hash."""
     if not isinstance(given, tuple):
-        reject(owner, field, "must be a tuple", type(given).__name__)
+        _reject_type(owner, field, "tuple", given, False)
     for index, each in enumerate(given):
         check_kind(owner, f"{field}[{index}]", each, kind)
 
@@ -143,8 +165,11 @@ def check_client_id(
     owner: str, client_id: object, field: str = "client_id", *, optional: bool = False
 ) -> None:
     """What names a session; whether there is one is the store's question."""
-    if not ((isinstance(client_id, str) and client_id) or (optional and client_id is None)):
-        reject(owner, field, f"must be {'None or ' * optional}a non-empty string", client_id)
+    if (isinstance(client_id, str) and client_id) or (optional and client_id is None):
+        return
+    if not isinstance(client_id, str):
+        _reject_type(owner, field, "str", client_id, optional)
+    raise InvalidValue(f"{owner}.{field} must be {'None or ' * optional}a string that is not empty")
 
 
 def check_connection(owner: str, connection: object) -> None:
@@ -152,14 +177,19 @@ def check_connection(owner: str, connection: object) -> None:
     try:
         hash(connection)
     except TypeError:
-        reject(owner, "connection", "must be hashable", type(connection).__name__)
+        kind = type(connection).__name__
+        raise InvalidValue(f"{owner}.connection must be hashable, which {kind} is not") from None
 
 
 def check_code(owner: str, field: str, code: object, allowed: frozenset[ReasonCode]) -> None:
     """One of some reason codes; a plain int is none."""
-    if not isinstance(code, ReasonCode) or code not in allowed:
+    if not isinstance(code, ReasonCode):
+        given = f"the int {code}" if type(code) is int else f"of type {type(code).__name__}"
+        raise InvalidValue(f"{owner}.{field} must be a member of ReasonCode, not {given}")
+    if code not in allowed:
         named = ", ".join(f"0x{each:02X}" for each in sorted(allowed))
-        reject(owner, field, f"must be a ReasonCode of {named}", code)
+        given = f"0x{code:02X} ({code.name})"
+        raise InvalidValue(f"{owner}.{field} must be one of {named}, not {given}")
 
 
 def check_refusals(
@@ -167,7 +197,7 @@ def check_refusals(
 ) -> None:
     """Nothing, or None or a code for each entry of a packet."""
     if not isinstance(refusals, tuple):
-        reject(owner, "refusals", "must be a tuple", type(refusals).__name__)
+        _reject_type(owner, "refusals", "tuple", refusals, False)
     if not refusals:
         return
     if len(refusals) != entries:
@@ -185,7 +215,8 @@ def check_message(owner: str, message: Message) -> None:
     """A message that may be published. *Cost* O(length of its texts)."""
     topic_name = message.topic_name
     if not isinstance(topic_name, str) or not is_valid_topic(topic_name):
-        rule = "must be a topic name without wildcards [MQTT-4.7.0-1]"
+        check_text(owner, "topic_name", topic_name)
+        rule = "must be a topic name, not empty and without wildcards [MQTT-4.7.0-1]"
         reject(owner, "topic_name", rule, topic_name)
     _check_message_types(owner, message)
     response_topic = message.response_topic
@@ -222,9 +253,11 @@ def _check_user_properties(owner: str, pairs: object) -> None:
     check_tuple(owner, "user_properties", pairs, tuple)
     assert isinstance(pairs, tuple)
     for index, pair in enumerate(pairs):
-        if len(pair) != 2 or not all(map(_is_text, pair)):
-            rule = "must be a pair of strings of at most 65535 bytes of UTF-8 without U+0000"
-            reject(owner, f"user_properties[{index}]", rule, pair)
+        if len(pair) != 2:
+            rule = f"must be a pair of name and value, not {len(pair)} entries"
+            raise InvalidValue(f"{owner}.user_properties[{index}] {rule}")
+        for side, text in enumerate(pair):
+            check_text(owner, f"user_properties[{index}][{side}]", text)
 
 
 def check_will(owner: str, will: Will, protocol_version: int) -> None:
@@ -234,6 +267,7 @@ def check_will(owner: str, will: Will, protocol_version: int) -> None:
     check_kind(inner, "topic_name", message.topic_name, str)
     _check_message_types(inner, message)
     delay = will.will_delay_interval
+    check_kind(owner, "will_delay_interval", delay, int)
     if not _is_integer(delay, 0, UINT32_MAX if protocol_version == 5 else 0):
         rule = "must be 0 to 4294967295, and 0 before MQTT 5.0"
         reject(owner, "will_delay_interval", rule, delay)
@@ -250,7 +284,8 @@ def check_delivery(owner: str, delivery: Delivery) -> None:
         check_tuple(owner, "subscription_ids", ids, int)
         for index, each in enumerate(ids):
             check_integer(owner, f"subscription_ids[{index}]", each, 1, _SUBSCRIPTION_ID_MAX)
-    check_instant(owner, "received_at", delivery.received_at)
+    if delivery.received_at != float("-inf"):
+        check_instant(owner, "received_at", delivery.received_at)
     check_instant(owner, "expires_at", delivery.expires_at, optional=True)
     interval = delivery.message_expiry_interval
     check_integer(owner, "message_expiry_interval", interval, 0, UINT32_MAX, optional=True)
@@ -294,5 +329,6 @@ def check_filters(owner: str, field: str, filters: object) -> None:
 def check_filter(owner: str, field: str, topic_filter: object) -> None:
     """A filter that a host names."""
     if not isinstance(topic_filter, str) or not is_valid_filter(topic_filter):
+        check_text(owner, field, topic_filter)
         rule = "must be a well-formed topic filter [MQTT-4.7.1-1]"
         reject(owner, field, rule, topic_filter)

@@ -92,6 +92,8 @@ def _packet(step: Callable[..., None]) -> Callable[[Any, Any, Turn], None]:
 class Engine(Lifecycle):
     """The door: one dispatch for all events, without a router."""
 
+    _name: ClassVar[str] = "SessionStore"
+
     def __init__(
         self,
         policy: ExpiryPolicy,
@@ -154,7 +156,7 @@ class Engine(Lifecycle):
                     return EMPTY
         handler = self._handlers.get(type(event))
         if handler is None:
-            raise InvalidState(f"{type(event).__name__} is not an event of {type(self).__name__}")
+            raise InvalidState(f"{type(event).__name__} is not an event of {self._name}")
         if in_order:
             turn.now = now
         elif not math.isfinite(now):

@@ -341,7 +341,7 @@ class Lifecycle:
             assert isinstance(timer, RetryTimer)
             session = self._sessions[timer.client_id]
             assert session.link is not None
-            return max(1, outbound.retry(session, session.link, turn, limit))
+            return max(1, outbound.retry(session, session.link, turn, limit, timer.at))
         return 1
 
     def _expire_session(self, session: SessionState, turn: Turn, limit: int | None) -> int:

@@ -71,7 +71,9 @@ class Delivery:
         qos: QoS of this delivery: min of published and granted [MQTT-3.8.4-8].
         retain: RETAIN flag to send.
         subscription_ids: One for each matching subscription that has one.
-        received_at: Instant at which the message arrived; waiting time counts from here.
+        received_at: Instant at which the message arrived; waiting time counts from here. Minus
+            infinity: with `DeliverMessage` it arrives in that call, and the session's policy
+            fills in the next two fields where they are None.
         expires_at: Instant at which the message is deleted if not begun; None: never.
         message_expiry_interval: Interval that receivers are told, counted from `received_at`;
             None: none is told.
@@ -84,7 +86,7 @@ class Delivery:
     qos: int
     retain: bool = False
     subscription_ids: tuple[int, ...] = ()
-    received_at: float = 0.0
+    received_at: float = float("-inf")
     expires_at: float | None = None
     message_expiry_interval: int | None = None
     publisher: str | None = None

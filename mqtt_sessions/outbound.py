@@ -182,11 +182,10 @@ def _window_open(in_flight: dict[int, Exchange], link: Link) -> bool:
 
 def _too_large(session: SessionState, link: Link, delivery: Delivery) -> bool:
     """MQTT-3.1.2-24; equal to the limit fits, and without one the protocol's holds [NN-11.1]."""
-    size_of = session.settings.size_of
     maximum = link.maximum_packet_size
-    if size_of is None or (maximum is None and len(delivery.message.payload) < HUGE):
+    if maximum is None and len(delivery.message.payload) < HUGE:
         return False
-    return size_of(delivery, link.version) > (maximum or _PROTOCOL_MAXIMUM)
+    return session.settings.exceeds(delivery, link.version, maximum or _PROTOCOL_MAXIMUM)
 
 
 def drop(session: SessionState, delivery: Delivery, reason: DropReason, turn: Turn) -> None:
@@ -502,8 +501,10 @@ def _note_sent(timer: RetryTimer, packet_id: int, turn: Turn) -> None:
         turn.deadlines.arm(timer, turn.now + timer.pause, timer.pause)
 
 
-def retry(session: SessionState, link: Link, turn: Turn, limit: int | None) -> int:
-    """Send again what was not acknowledged for a retry interval; the number sent. MQTT 3.x only.
+def retry(session: SessionState, link: Link, turn: Turn, limit: int | None, until: float) -> int:
+    """Send again what was due by then, not acknowledged for a retry interval; the number sent.
+
+    For MQTT 3.x only.
 
     *Cost* O(sent).
 
@@ -514,7 +515,7 @@ def retry(session: SessionState, link: Link, turn: Turn, limit: int | None) -> i
     assert in_flight is not None
     due = []
     for packet_id, sent_at in islice(timer.sent_at.items(), limit):
-        if sent_at + timer.pause > turn.now:
+        if sent_at + timer.pause > until:
             break
         due.append(packet_id)
     for packet_id in due:

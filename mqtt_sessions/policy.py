@@ -238,6 +238,8 @@ class SessionLimits:
         maximum_sessions: Sessions in the store; beyond it CONNECT is refused with 0x97 [None].
         maximum_client_id_length: In characters, at least 23 [None; the standard's 65,535 bytes].
         maximum_subscriptions: For each session; beyond it SUBACK says 0x97 [None].
+        maximum_filters_per_packet: Entries of one SUBSCRIBE or UNSUBSCRIBE, which is one piece of
+            work; beyond it the connection is closed with 0x97 [1000].
         maximum_filter_levels: Levels of a topic filter; beyond it SUBACK says 0x8F [None; EMQX's
             `max_topic_levels` is 128].
         maximum_granted_qos: Highest QoS that a SUBSCRIBE is granted [2].
@@ -262,6 +264,7 @@ class SessionLimits:
     maximum_sessions: int | None = None
     maximum_client_id_length: int | None = None
     maximum_subscriptions: int | None = None
+    maximum_filters_per_packet: int | None = 1000
     maximum_filter_levels: int | None = None
     maximum_granted_qos: int = 2
     maximum_send_window: int = 32
@@ -288,6 +291,7 @@ _COUNTS = (
     ("maximum_sessions", 1, None, True),
     ("maximum_client_id_length", 23, None, True),
     ("maximum_subscriptions", 0, None, True),
+    ("maximum_filters_per_packet", 1, None, True),
     ("maximum_filter_levels", 1, None, True),
     ("maximum_granted_qos", 0, 2, False),
     ("maximum_send_window", 1, 65_535, False),

@@ -26,6 +26,10 @@ def _text_size(text: str | None) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+_PAIR = 64
+"""Bytes of memory that a user property takes besides its text: an empty one is not free."""
+
+
 def size_in_queue(message: Message) -> int:
     """Bytes that a copy counts: payload, topic and properties. *Cost* O(properties)."""
     size = len(message.payload) + _text_size(message.topic_name)
@@ -33,7 +37,7 @@ def size_in_queue(message: Message) -> int:
     if message.correlation_data is not None:
         size += len(message.correlation_data)
     for name, content in message.user_properties:
-        size += _text_size(name) + _text_size(content)
+        size += _PAIR + _text_size(name) + _text_size(content)
     return size
 
 

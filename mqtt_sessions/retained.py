@@ -9,6 +9,7 @@ Spec: MQTT 5.0 §3.3.1.3 [NN-14.1] to [NN-14.6].
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from sortedcontainers import SortedDict
@@ -168,26 +169,37 @@ class Replay(Timer):
 
     Attributes:
         cursors: Filter to the last topic looked at, in order of subscribing.
-        superseded: Filter to the topics ahead of its cursor on which the session was sent a live
-            message meanwhile, each with that message's arrival [NN-14.6].
-        offered: Filter to the topics ahead of its cursor whose retained message was offered live
-            meanwhile.
+        superseded: Topic to the arrival of the newest live message that the session was sent on
+            it meanwhile, and the event of the replay at which that was [NN-14.6].
         first: Whether the replay has the next free unit of the window, or the queue.
-        looks: Topics that may still be looked at in this call.
+        looks: Topics and filters that may still be looked at in this call.
+
+    *Bound* the session's subscriptions, and the retained topics.
     """
 
-    __slots__ = ("cursors", "first", "looks", "offered", "session", "superseded")
+    __slots__ = (
+        "_begun",
+        "_event",
+        "_offered",
+        "cursors",
+        "first",
+        "looks",
+        "session",
+        "superseded",
+    )
 
     kind = DeadlineKind.RETAINED_REPLAY
 
     def __init__(self, session: SessionState) -> None:
         super().__init__()
         self.session = session
-        self.cursors: dict[str, str | None] = {}
-        self.superseded: dict[str, dict[str, float]] = {}
-        self.offered: dict[str, dict[str, Message]] = {}
+        self.cursors: OrderedDict[str, str | None] = OrderedDict()
+        self.superseded: dict[str, tuple[float, int]] = {}
         self.first = True
         self.looks = 0
+        self._event = 0
+        self._begun: dict[str, int] = {}
+        self._offered: dict[str, tuple[Message, int]] = {}
 
     @property
     def subject(self) -> str:
@@ -196,21 +208,22 @@ class Replay(Timer):
     def begin(self, topic_filter: str) -> None:
         """Look for what matches this filter, after all others and from the first topic on."""
         self.end(topic_filter)
+        self._event += 1
+        self._begun[topic_filter] = self._event
         self.cursors[topic_filter] = None
 
     def end(self, topic_filter: str) -> None:
         """Look no more for what matches this filter."""
         self.cursors.pop(topic_filter, None)
-        self.superseded.pop(topic_filter, None)
-        self.offered.pop(topic_filter, None)
+        self._begun.pop(topic_filter, None)
 
     def note_offered(self, live: Delivery, store: RetainedStore) -> None:
         """A live message was accepted that is the topic's retained one too: once is enough."""
         topic_name = live.message.topic_name
         entry = store.get(topic_name)
         if entry is not None and entry.message is live.message:
-            for topic_filter in self._awaiting(topic_name):
-                self.offered.setdefault(topic_filter, {})[topic_name] = live.message
+            self._event += 1
+            self._offered[topic_name] = (live.message, self._event)
 
     def note_sent(self, live: Delivery, store: RetainedStore) -> None:
         """A live message was sent: a retained one that is older must not come after it."""
@@ -218,42 +231,45 @@ class Replay(Timer):
         entry = store.get(topic_name)
         if entry is None or entry.received_at > live.received_at:
             return
-        for topic_filter in self._awaiting(topic_name):
-            offered = self.offered.get(topic_filter, {}).get(topic_name)
-            if entry.message is not live.message or offered is live.message:
-                self.superseded.setdefault(topic_filter, {})[topic_name] = live.received_at
-
-    def _awaiting(self, topic_name: str) -> list[str]:
-        """The filters whose cursor has still to come to this topic. *Cost* O(filters)."""
-        return [
-            topic_filter
-            for topic_filter, cursor in self.cursors.items()
-            if (cursor is None or cursor < topic_name) and matches(topic_filter, topic_name)
-        ]
+        self._event += 1
+        event = self._event
+        if entry.message is live.message:
+            # who has subscribed since it was accepted has a right to it of its own
+            offered, event = self._offered.get(topic_name, (None, 0))
+            if offered is not live.message:
+                return
+        self.superseded[topic_name] = (live.received_at, event)
 
     def next_match(self, store: RetainedStore) -> tuple[Retained, Route] | None:
         """The next message to send and its subscription; None: finished, or `looks` ran out.
 
         The cursor stands before it until `passed` is called.
 
-        *Cost* O(topics looked at).
+        *Cost* O(topics and filters looked at).
         """
         while self.cursors:
             topic_filter, cursor = next(iter(self.cursors.items()))
             route = self.session.route(topic_filter)
             assert route is not None
-            superseded = self.superseded.get(topic_filter, {})
             for entry in store.after(topic_filter, cursor):
-                if self.looks == 0:
+                if self.looks <= 0:
                     return None
                 self.looks -= 1
                 topic_name = entry.message.topic_name
-                is_newest = superseded.get(topic_name, -_INF) < entry.received_at
-                if is_newest and matches(topic_filter, topic_name):
+                if not self._is_superseded(topic_filter, entry) and matches(
+                    topic_filter, topic_name
+                ):
                     return entry, route
                 self.cursors[topic_filter] = topic_name
             self.end(topic_filter)
+            self.looks -= 1
+            if self.looks <= 0:
+                return None
         return None
+
+    def _is_superseded(self, topic_filter: str, entry: Retained) -> bool:
+        received_at, event = self.superseded.get(entry.message.topic_name, (-_INF, 0))
+        return received_at >= entry.received_at and event > self._begun[topic_filter]
 
     def passed(self, topic_filter: str, topic_name: str) -> None:
         """Go on behind this topic."""

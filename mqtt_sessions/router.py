@@ -33,7 +33,15 @@ from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.retained import Replay, Retained, RetainedStore
-from mqtt_sessions.state import FIRST_ID, NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Route, SessionState
+from mqtt_sessions.state import (
+    FIRST_ID,
+    NO_LOCAL,
+    QOS,
+    RETAIN_AS_PUBLISHED,
+    Overlap,
+    Route,
+    SessionState,
+)
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.topic_tree import Bucket, TopicTree
 from mqtt_sessions.turn import SizeOf, Turn
@@ -120,49 +128,75 @@ class Router(Engine):
     def _retain_and_match_will(
         self, client_id: str, message: Message, lifetime: float | None, turn: Turn
     ) -> WillFanout:
-        """Retain a will if it asks for that, and find its receivers. *Cost* O(receivers)."""
-        told = message.message_expiry_interval  # a default is never shown for wills
+        """Retain a will if it asks for that, and find its receivers.
+
+        *Cost* that of copying a dict of the receivers, where one filter matches.
+        """
+        told = message.message_expiry_interval
         if message.retain:
             self._retain(message, client_id, lifetime, told, turn, refusable=False)
+        fanout = WillFanout(client_id, message, turn.now, lifetime)
         own = self._sessions.get(client_id)
-        expires_at = None if lifetime is None else turn.now + lifetime
-        made: dict[int, Delivery] = {}
-        copies: list[tuple[SessionState, Delivery]] = []
         buckets = self._tree.match(message.topic_name)
-        for route in self._receivers(buckets, own) if buckets else ():
-            delivery = made.get(route.options)
-            if delivery is None:
-                delivery = self._make(message, route.options, expires_at, told, client_id)
-                made[route.options] = delivery
-            if route.session is own and route.options & NO_LOCAL:
+        if len(buckets) == 1 and not isinstance(buckets[0], Route):
+            fanout.remaining = dict(buckets[0])
+        else:
+            for route in self._receivers(buckets, own) if buckets else ():
+                before = fanout.remaining.get(route.session)
+                if before is None:
+                    fanout.remaining[route.session] = route
+                elif isinstance(before, list):
+                    before.append(route)
+                else:
+                    fanout.remaining[route.session] = [before, route]
+        if own is not None:
+            only = fanout.remaining.get(own)
+            if isinstance(only, Route) and only.options & NO_LOCAL:
+                del fanout.remaining[own]
+                delivery = self._make_will(fanout, only.options)
                 turn.notices.append(_not_local(own, delivery))  # NN-4.9
-            else:
-                copies.append((route.session, delivery))
-        return WillFanout(client_id, copies)
+        return fanout
+
+    def _make_will(self, fanout: WillFanout, options: int | tuple[int, ...]) -> Delivery:
+        delivery = fanout.made.get(options)
+        if delivery is None:
+            message = fanout.message
+            told = message.message_expiry_interval  # a default is never shown for wills
+            delivery = fanout.made[options] = self._make(
+                message, options, fanout.received_at, fanout.expires_at, told, fanout.client_id
+            )
+        return delivery
 
     def _hand_out(self, fanout: WillFanout, turn: Turn, limit: int | None) -> int:
         """Hand a will to its next receivers; the units of work used."""
         used = 0
         while fanout.remaining and (limit is None or used < limit):
-            used += self._hand_to(fanout, next(iter(fanout.remaining)), turn)
+            used += self._hand_to(fanout, *fanout.remaining.popitem(), turn)
         return used
 
-    def _hand_to(self, fanout: WillFanout, session: SessionState, turn: Turn) -> int:
+    def _hand_to(
+        self,
+        fanout: WillFanout,
+        session: SessionState,
+        routes: Route | Overlap | list[Route | Overlap],
+        turn: Turn,
+    ) -> int:
         """Hand a will to one receiver; the copies.
 
         What else is due for the receiver came due after the will and has to wait for its turn.
         """
-        copies = fanout.remaining.pop(session, ())
-        for delivery in copies:
-            self._offer(session, delivery, turn)
+        for route in routes if isinstance(routes, list) else (routes,):
+            self._offer(session, self._make_will(fanout, route.options), turn)
         if not fanout.remaining and fanout.lane is not None:
             self._fanouts.remove(fanout)
             turn.deadlines.disarm(fanout)
-        return len(copies)
+        return len(routes) if isinstance(routes, list) else 1
 
     def _catch_up(self, session: SessionState, turn: Turn) -> None:
         for fanout in list(self._fanouts):
-            self._hand_to(fanout, session, turn)
+            routes = fanout.remaining.pop(session, None)
+            if routes is not None:
+                self._hand_to(fanout, session, routes, turn)
 
     def _offer(self, session: SessionState, delivery: Delivery, turn: Turn) -> None:
         """Offer to one session, whose replay of retained messages may be under way."""
@@ -202,25 +236,25 @@ class Router(Engine):
             return ReasonCode.NO_MATCHING_SUBSCRIBERS
         now = turn.now
         expires_at = None if lifetime is None else now + lifetime
-        made: dict[int, Delivery] = {}
+        made: dict[int | tuple[int, ...], Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
         beside = self._replays or self._fanouts
         append = turn.actions.append
         huge = len(message.payload) >= outbound.HUGE
         before = turn.accepted
         accepted = 0
-        options_before = -1
+        options_before: int | tuple[int, ...] = -1
         for route in self._receivers(buckets, own):
             session, options = route.session, route.options
             if options != options_before:
                 options_before = options
                 delivery = made.get(options) or self._make(
-                    message, options, expires_at, told, publisher
+                    message, options, now, expires_at, told, publisher
                 )
                 made[options] = delivery
                 plain = delivery.qos > 0 and not (delivery.retain or huge)
-            if session is own and options & NO_LOCAL:
-                turn.notices.append(_not_local(session, delivery))  # MQTT-3.8.3-3
+            if session is own and isinstance(options, int) and options & NO_LOCAL:
+                turn.notices.append(_not_local(route.session, delivery))  # MQTT-3.8.3-3
                 continue
             link = session.link
             if (session.at if link is None else link.due) <= now:
@@ -266,7 +300,9 @@ class Router(Engine):
             if self._sessions.get(session.client_id) is session:
                 self._offer(session, delivery, turn)
 
-    def _receivers(self, buckets: list[Bucket], own: SessionState | None) -> Iterable[Route]:
+    def _receivers(
+        self, buckets: list[Bucket], own: SessionState | None
+    ) -> Iterable[Route | Overlap]:
         """The subscriptions that match; several of one session are merged if the host wants it.
 
         No Local matches are left out first [NN-12.4].
@@ -290,16 +326,18 @@ class Router(Engine):
             each.append(not_local)  # the caller tells that it was left out
         if self._settings.options.overlap is OverlapPolicy.EACH:
             return each
-        merged: dict[SessionState, Route] = {}
+        by_session: dict[SessionState, list[Route]] = {}
         for route in each:
-            before = merged.get(route.session)
-            merged[route.session] = route if before is None else before.merged_with(route)
-        return merged.values()
+            by_session.setdefault(route.session, []).append(route)
+        return [
+            routes[0] if len(routes) == 1 else Overlap(routes) for routes in by_session.values()
+        ]
 
     def _make(
         self,
         message: Message,
-        options: int,
+        options: int | tuple[int, ...],
+        received_at: float,
         expires_at: float | None,
         told: int | None,
         publisher: str | None,
@@ -309,18 +347,22 @@ class Router(Engine):
         Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
         §3.8.4 [MQTT-3.8.4-8].
         """
-        qos = options & QOS
+        if isinstance(options, int):
+            flags, ids = options, Route.subscription_ids(options) if options >= FIRST_ID else ()
+        else:
+            flags, ids = options[0], options[1:]
+        qos = flags & QOS
         if qos > message.qos and not self._settings.options.upgrade_qos:
             qos = message.qos
-        retain = message.retain and bool(options & RETAIN_AS_PUBLISHED)
+        retain = message.retain and bool(flags & RETAIN_AS_PUBLISHED)
         if retain and not self._settings.options.retain_available:
             retain = False  # NN-14.4
         return Delivery(
             message,
             qos,
             retain,
-            Route.subscription_ids(options) if options >= FIRST_ID else (),
-            self._turn.now,
+            ids,
+            received_at,
             expires_at,
             told,
             publisher,
@@ -548,7 +590,8 @@ class Router(Engine):
             batch = session.settings.limits.retained_replay_batch
             if limit is not None:
                 batch = min(batch, limit)
-            return max(1, self._replay(timer, session.link, batch, turn))
+            sent = self._replay(timer, session.link, batch, turn)
+            return max(1, sent, (10 * batch - timer.looks) // 10)
         return super()._fire(timer, turn, limit)
 
     def _on_limits(self, event: LimitsChanged, turn: Turn) -> None:

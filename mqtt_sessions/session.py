@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from itertools import islice
 from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mqtt_sessions import inbound, outbound
 from mqtt_sessions._values import value
@@ -206,6 +206,8 @@ class Session:
 
     def queued(self, start: int = 0, limit: int = 100) -> tuple[Delivery, ...]:
         """A page of what waits, oldest first. *Cost* O(start + limit)."""
+        if start < 0 or limit < 1:
+            raise InvalidValue(f"start must be 0 or more, limit above 0, not {start!r}, {limit!r}")
         queue = self._state.queue
         return () if queue is None else tuple(islice(queue, start, start + limit))
 
@@ -270,6 +272,8 @@ class Session:
 
 class _Alone(Engine):
     """The engine of one session whose host has the router."""
+
+    _name = "a Session without a store"
 
     def __init__(
         self,
@@ -358,10 +362,15 @@ class _Alone(Engine):
             self._fail(link, fault.reason_code, fault.detail, turn)
 
     def _on_deliver(self, event: DeliverMessage, turn: Turn) -> None:
+        if self._client_id not in self._sessions:
+            raise InvalidState(f"there is no session of {self._client_id!r}: feed ClientConnected")
         session = self._named(self._client_id, event, turn)
         if session is not None:
+            delivery = event.delivery
+            if delivery.received_at == float("-inf"):
+                delivery = _arrived(delivery, session, turn.now)
             turn.accepted += 1
-            outbound.offer(session, event.delivery, turn)
+            outbound.offer(session, delivery, turn)
 
     def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
         wills, turn.wills = turn.wills, []
@@ -407,3 +416,14 @@ class _Routed:
         self.message = message
         self.packet_id = packet_id
         self.code: ReasonCode | None = None
+
+
+def _arrived(delivery: Delivery, session: SessionState, now: float) -> Delivery:
+    """A host's delivery that arrives in this call, with what the host left open filled in."""
+    lifetime, told = session.settings.expiry_of(delivery.message)
+    expires_at = delivery.expires_at
+    if expires_at is None and lifetime is not None:
+        expires_at = now + lifetime
+    if delivery.message_expiry_interval is not None:
+        told = delivery.message_expiry_interval
+    return evolve(delivery, received_at=now, expires_at=expires_at, message_expiry_interval=told)

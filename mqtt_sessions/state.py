@@ -24,6 +24,7 @@ __all__ = [
     "RETAIN_AS_PUBLISHED",
     "Exchange",
     "InboundIds",
+    "Overlap",
     "PendingWill",
     "Released",
     "Route",
@@ -36,7 +37,6 @@ QOS: Final = 3
 RETAIN_AS_PUBLISHED: Final = 4
 NO_LOCAL: Final = 8
 _ID_SHIFT: Final = 6
-_ID_BITS: Final = 28
 FIRST_ID: Final = 1 << _ID_SHIFT
 """Packed options below it hold no Subscription Identifier."""
 
@@ -46,7 +46,7 @@ class Route:
 
     `options` packs what a publish looks at into one integer, so that it is also the key under
     which one delivery is made for all receivers alike: QoS (2 bits), Retain As Published, No
-    Local, Retain Handling (2 bits), and behind these Subscription Identifiers of 28 bits each.
+    Local, Retain Handling (2 bits), Subscription Identifier (0: none).
     """
 
     __slots__ = ("options", "session", "topic_filter")
@@ -69,27 +69,8 @@ class Route:
 
     @staticmethod
     def subscription_ids(options: int) -> tuple[int, ...]:
-        """The identifiers in packed options."""
-        ids = options >> _ID_SHIFT
-        if not ids:
-            return ()
-        if ids < 1 << _ID_BITS:
-            return (ids,)
-        return tuple(
-            ids >> shift & (1 << _ID_BITS) - 1 for shift in range(0, ids.bit_length(), _ID_BITS)
-        )
-
-    def merged_with(self, other: Route) -> Route:
-        """One for both: the higher QoS, RETAIN kept if either keeps it, all identifiers.
-
-        Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-2], [MQTT-3.3.4-4] [NN-12.4].
-        """
-        mine, its = self.options, other.options
-        options = max(mine & QOS, its & QOS) | (mine | its) & RETAIN_AS_PUBLISHED
-        ids, more = mine >> _ID_SHIFT, its >> _ID_SHIFT
-        held = -(-ids.bit_length() // _ID_BITS)
-        ids |= more << held * _ID_BITS
-        return Route(self.session, self.topic_filter, options | ids << _ID_SHIFT)
+        """The identifier in packed options, if there is one."""
+        return (options >> _ID_SHIFT,) if options >= FIRST_ID else ()
 
     @property
     def subscription(self) -> Subscription:
@@ -103,6 +84,25 @@ class Route:
             options >> 4 & 3,
             options >> _ID_SHIFT or None,
         )
+
+
+class Overlap:
+    """Several subscriptions of one session that match the same message, merged into one.
+
+    Its options are a tuple: the higher QoS, with RETAIN kept if any keeps it, and behind it all
+    Subscription Identifiers.
+
+    Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-2], [MQTT-3.3.4-4] [NN-12.4].
+    """
+
+    __slots__ = ("options", "session")
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.session = routes[0].session
+        qos = max(route.options & QOS for route in routes)
+        kept = any(route.options & RETAIN_AS_PUBLISHED for route in routes)
+        ids = (route.options >> _ID_SHIFT for route in routes if route.options >= FIRST_ID)
+        self.options = (qos | (RETAIN_AS_PUBLISHED if kept else 0), *ids)
 
 
 class Released:

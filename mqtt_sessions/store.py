@@ -90,10 +90,10 @@ class SessionStore(Router):
         for event in batch:
             if event.__class__ not in _PACKETS:
                 raise InvalidState(f"handle_many takes packets, not {type(event).__name__}")
-            if event.connection not in self._links:  # type: ignore[union-attr]
+            connection: Hashable = event.connection  # type: ignore[union-attr]
+            if not self._knows(connection):
                 raise InvalidState(
-                    f"{type(event).__name__}.connection "
-                    f"{event.connection!r} is not known: "  # type: ignore[union-attr]
+                    f"{type(event).__name__}.connection {connection!r} is not known: "
                     "feed ClientConnected first"
                 )
         changes: list[Any] = []
@@ -107,6 +107,12 @@ class SessionStore(Router):
         if not actions and not notices:
             return EMPTY
         return Outcome((), tuple(actions), tuple(notices))
+
+    def _knows(self, connection: Hashable) -> bool:
+        try:
+            return connection in self._links
+        except TypeError:
+            return False  # not hashable
 
     # ------------------------------------------------------------ reading
 
@@ -141,6 +147,7 @@ class SessionStore(Router):
         *Cost* O(limit + log sessions); the first call sorts all ids, and from then on each new
         session costs O(log sessions).
         """
+        _check_limit(limit)
         if self._order is None:
             self._order = SortedList(self._sessions)
         order = self._order
@@ -182,6 +189,7 @@ class SessionStore(Router):
 
         *Cost* O(topics that begin like the filter).
         """
+        _check_limit(limit)
         if not is_valid_filter(topic_filter):
             raise InvalidValue(f"topic_filter must be well formed, not {topic_filter!r}")
         found: list[Message] = []
@@ -216,3 +224,8 @@ class SessionStore(Router):
             assert set(fanout.remaining) <= sessions
         if self._order is not None:
             assert list(self._order) == sorted(self._sessions)
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise InvalidValue(f"limit must be above 0, not {limit!r}")

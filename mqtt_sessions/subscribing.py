@@ -67,7 +67,7 @@ def subscribe(
     """
     if not event.subscriptions:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "SUBSCRIBE without a filter [3.8.3-2]")
-    _check_answer_fits(link, len(event.subscriptions))
+    _check_entries(session, link, len(event.subscriptions))
     for wanted in event.subscriptions:
         _check_options(link, wanted)
     if _is_id_in_use(session, link, event.packet_id, "SUBSCRIBE"):
@@ -91,8 +91,14 @@ def subscribe(
     return tuple(codes), granted
 
 
-def _check_answer_fits(link: Link, entries: int) -> None:
-    """MQTT-3.1.2-24: an answer that may not be sent cannot be left out either [MQTT-3.8.4-1]."""
+def _check_entries(session: SessionState, link: Link, entries: int) -> None:
+    """Whether the packet is a bounded piece of work, and its answer may be sent.
+
+    MQTT-3.1.2-24: an answer that may not be sent cannot be left out either [MQTT-3.8.4-1].
+    """
+    most = session.settings.limits.maximum_filters_per_packet
+    if most is not None and entries > most:
+        raise Fault(ReasonCode.QUOTA_EXCEEDED, f"more than {most} filters in one packet")
     maximum = link.maximum_packet_size
     remaining = 3 + entries  # packet identifier, no properties, the codes
     if maximum is not None and 2 + (remaining > 127) + (remaining > 16_383) + remaining > maximum:
@@ -157,7 +163,7 @@ def unsubscribe(
     """
     if not event.topic_filters:
         raise Fault(ReasonCode.PROTOCOL_ERROR, "UNSUBSCRIBE without a filter [3.10.3-2]")
-    _check_answer_fits(link, len(event.topic_filters))
+    _check_entries(session, link, len(event.topic_filters))
     if _is_id_in_use(session, link, event.packet_id, "UNSUBSCRIBE"):
         return (_IN_USE,) * len(event.topic_filters), []
     codes: list[ReasonCode] = []

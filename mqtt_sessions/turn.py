@@ -43,19 +43,19 @@ class Settings:
         limits: How far things grow.
         own_limits: The client brought them, so that `LimitsChanged` leaves them alone.
         options: What the server offers.
-        size_of: Bytes of a PUBLISH packet.
         default_lifetime: What the policy says of a message without an expiry interval.
         default_told: The same for the interval that receivers are told.
     """
 
     __slots__ = (
+        "_size_of",
+        "_sized",
         "default_lifetime",
         "default_told",
         "limits",
         "options",
         "own_limits",
         "policy",
-        "size_of",
     )
 
     def __init__(
@@ -71,9 +71,25 @@ class Settings:
         self.policy = policy
         self.limits = limits
         self.options = options
-        self.size_of = size_of
+        self._size_of = size_of
+        self._sized: tuple[Delivery | None, int, int] = (None, 0, 0)
         self.default_lifetime = policy.message_lifetime(None)
         self.default_told = policy.told_message_expiry(None)
+
+    @property
+    def size_of(self) -> SizeOf | None:
+        """Bytes of a PUBLISH packet, as the host counts them."""
+        return self._size_of
+
+    def exceeds(self, delivery: Delivery, protocol_version: int, maximum: int) -> bool:
+        """Whether the packet is larger; asked once for all receivers of a delivery in a row."""
+        known, version, size = self._sized
+        if known is not delivery or version != protocol_version:
+            if self._size_of is None:
+                return False
+            size = self._size_of(delivery, protocol_version)
+            self._sized = (delivery, protocol_version, size)
+        return size > maximum
 
     def expiry_of(self, message: Message) -> tuple[float | None, int | None]:
         """Seconds after which a message is deleted, and the interval that receivers are told."""

@@ -5,11 +5,9 @@ Spec: MQTT 5.0 §3.1.2.5, §3.1.3.2.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from mqtt_sessions.deadlines import DeadlineKind, Timer
-from mqtt_sessions.messages import Delivery
-from mqtt_sessions.state import SessionState
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.state import Overlap, Route, SessionState
 
 __all__ = ["WillFanout"]
 
@@ -21,19 +19,27 @@ class WillFanout(Timer):
 
     Attributes:
         client_id: Whose will.
-        remaining: Receiver to its copies.
+        message: The will.
+        received_at: When it was published.
+        expires_at: When copies that wait are deleted; None: never.
+        remaining: Receiver to the subscriptions that match; receivers are in no order.
+        made: Deliveries by the options that they were made for.
     """
 
-    __slots__ = ("client_id", "remaining")
+    __slots__ = ("client_id", "expires_at", "made", "message", "received_at", "remaining")
 
     kind = DeadlineKind.WILL_DELAY
 
-    def __init__(self, client_id: str, copies: Iterable[tuple[SessionState, Delivery]]) -> None:
+    def __init__(
+        self, client_id: str, message: Message, received_at: float, lifetime: float | None
+    ) -> None:
         super().__init__()
         self.client_id = client_id
-        self.remaining: dict[SessionState, list[Delivery]] = {}
-        for session, delivery in copies:
-            self.remaining.setdefault(session, []).append(delivery)
+        self.message = message
+        self.received_at = received_at
+        self.expires_at = None if lifetime is None else received_at + lifetime
+        self.remaining: dict[SessionState, Route | Overlap | list[Route | Overlap]] = {}
+        self.made: dict[int | tuple[int, ...], Delivery] = {}
 
     @property
     def subject(self) -> str:

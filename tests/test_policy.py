@@ -172,6 +172,7 @@ BAD: list[tuple[type, str, list[Any]]] = [
     (SessionLimits, "maximum_sessions", [*COUNT, 0]),
     (SessionLimits, "maximum_client_id_length", [*COUNT, 22]),
     (SessionLimits, "maximum_subscriptions", COUNT),
+    (SessionLimits, "maximum_filters_per_packet", [*COUNT, 0]),
     (SessionLimits, "maximum_filter_levels", [*COUNT, 0]),
     (SessionLimits, "maximum_granted_qos", [*COUNT, 3, None]),
     (SessionLimits, "maximum_send_window", [*COUNT, 0, 65_536, None]),

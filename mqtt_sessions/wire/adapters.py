@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, overload
 
 from mqtt_sessions.actions import (
     SendConnack,
@@ -83,6 +83,30 @@ SendAction = (
 # ---------------------------------------------------------------- packets to events
 
 
+@overload
+def to_event(item: Connect, connection: Hashable) -> ClientConnected: ...
+@overload
+def to_event(item: Publish, connection: Hashable) -> PublishReceived: ...
+@overload
+def to_event(item: Puback, connection: Hashable) -> PubackReceived: ...
+@overload
+def to_event(item: Pubrec, connection: Hashable) -> PubrecReceived: ...
+@overload
+def to_event(item: Pubrel, connection: Hashable) -> PubrelReceived: ...
+@overload
+def to_event(item: Pubcomp, connection: Hashable) -> PubcompReceived: ...
+@overload
+def to_event(item: Subscribe, connection: Hashable) -> SubscribeReceived: ...
+@overload
+def to_event(item: Unsubscribe, connection: Hashable) -> UnsubscribeReceived: ...
+@overload
+def to_event(item: Pingreq | Auth, connection: Hashable) -> PingReceived: ...
+@overload
+def to_event(item: Disconnect, connection: Hashable) -> DisconnectReceived: ...
+@overload
+def to_event(item: WireError, connection: Hashable) -> MalformedPacketReceived: ...
+@overload
+def to_event(item: Packet | WireError, connection: Hashable) -> Event: ...
 def to_event(item: Packet | WireError, connection: Hashable) -> Event:
     """The event that a server's decoded packet is, or its decoder's error.
 

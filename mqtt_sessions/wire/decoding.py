@@ -45,7 +45,8 @@ class Decoder:
 
     Attributes:
         protocol_version: None until a server has seen CONNECT.
-        maximum_packet_size: May be set at any time, to be small until CONNECT has been accepted.
+        maximum_packet_size: May be set at any time; holds from the next `feed` on. A client may
+            send more behind CONNECT in one read, so look at `buffered` to bound CONNECT alone.
 
     Raises:
         InvalidValue: A bad argument.

@@ -88,6 +88,10 @@ class WireError(MqttSessionsError):
         self.packet_type = packet_type
         self.protocol_version = protocol_version
 
+    def __repr__(self) -> str:
+        where = "" if self.packet_type is None else f", PacketType.{self.packet_type.name}"
+        return f"WireError(ReasonCode.{self.reason_code.name}, {str(self)!r}{where})"
+
 
 @value
 class Connect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from mqtt_sessions import (
@@ -327,7 +328,7 @@ def test_lone_session_takes_in_what_its_host_delivers() -> None:
     session = alone()
     first = Delivery(Message("a", b"1", 2), 2)
     (publish,) = session.handle(DeliverMessage(first), 0).actions
-    assert publish == SendPublish(1, first, 1, False, None)
+    assert publish == SendPublish(1, attrs.evolve(first, received_at=0.0), 1, False, None)
     session.handle(ConnectionLost(1), 0)
     late = Delivery(Message("a", b"2", 1), 1, expires_at=5.0, message_expiry_interval=5)
     session.handle(DeliverMessage(late), 0)

@@ -17,6 +17,7 @@ from mqtt_sessions import (
     LimitsChanged,
     Message,
     MessageDropped,
+    OverlapPolicy,
     PubackReceived,
     PublishReceived,
     QueuePurged,
@@ -24,8 +25,11 @@ from mqtt_sessions import (
     SendDisconnect,
     SendPublish,
     SendSuback,
+    ServerOptions,
     ServerStopping,
     Session,
+    SessionDiscarded,
+    SessionEnded,
     SessionLimits,
     SessionStore,
     SubscribeReceived,
@@ -211,3 +215,68 @@ def test_interval_left_is_told_without_the_noise_of_the_clock(start: float) -> N
     outcome = store.handle(ClientConnected("s2", "s", 5, False, 3600), start + 4)
     (publish,) = [each for each in outcome.actions if isinstance(each, SendPublish)]
     assert publish.message_expiry_interval == 6
+
+
+def test_delivery_of_a_lone_session_expires_by_its_message_or_its_policy() -> None:
+    session = Session("c", ExpiryPolicy(default_message_expiry_interval=5))
+    session.handle(ClientConnected("c", "c", 5, False, 3600), 100.0)
+    session.handle(ConnectionLost("c"), 100.0)
+    for interval in (6, None):
+        message = Message("t", b"x", 1, message_expiry_interval=interval)
+        session.handle(DeliverMessage(Delivery(message, 1)), 100.0)
+    assert [each.expires_at for each in session.queued()] == [106.0, 105.0]
+    assert [each.message_expiry_interval for each in session.queued()] == [6, None]
+
+
+@pytest.mark.parametrize("now", [True, "1", None, 10**400, float("nan"), float("inf")])
+def test_clock_that_is_no_finite_number_is_the_hosts_fault(now: object) -> None:
+    store = SessionStore()
+    for call in (store.handle_timeout, lambda at: store.handle(ServerStopping(), at)):
+        with pytest.raises(InvalidValue, match="now"):
+            call(now)  # type: ignore[operator]
+    assert store.handle(ServerStopping(), 1) == Outcome()
+
+
+def test_who_makes_room_does_not_depend_on_what_was_read() -> None:
+    ended = []
+    for reads in (False, True):
+        store = SessionStore()
+        for name, interval in (("x", 2), ("z", 6), ("y", 2)):
+            store.handle(ClientConnected(name, name, 5, False, interval), 0.0)
+        store.handle(ConnectionLost("x"), 0.0)
+        store.handle(ConnectionLost("z"), 0.0)
+        store.handle(ConnectionLost("y"), 1.5)
+        store.handle(SessionDiscarded("x"), 1.5)
+        if reads:
+            assert store.next_deadline_at == 3.5
+        store.handle(LimitsChanged(SessionLimits(maximum_sessions=1)), 1.5)
+        outcome = store.handle(ClientConnected("new", "new"), 10.0)
+        ends = [each.client_id for each in outcome.notices if isinstance(each, SessionEnded)]
+        ended.append(ends)
+    assert ended == [["y", "z"]] * 2
+
+
+def test_packet_with_too_many_filters_is_closed() -> None:
+    store = SessionStore(limits=SessionLimits(maximum_filters_per_packet=2))
+    store.handle(ClientConnected("c", "c"), 0.0)
+    wanted = (Subscription("a"),) * 3
+    outcome = store.handle(SubscribeReceived("c", 1, wanted), 0.0)
+    assert outcome.actions[0] == SendDisconnect("c", ReasonCode.QUOTA_EXCEEDED)
+
+
+@pytest.mark.parametrize("overlap", list(OverlapPolicy))
+def test_will_in_slices_honors_overlapping_subscriptions(overlap: OverlapPolicy) -> None:
+    store = SessionStore(options=ServerOptions(overlap=overlap))
+    store.handle(ClientConnected("a", "a"), 0.0)
+    wanted = (Subscription("w", 0, subscription_id=1), Subscription("+", 1, subscription_id=2))
+    for number, each in enumerate(wanted):
+        store.handle(SubscribeReceived("a", number + 1, (each,)), 0.0)
+    will = Will(Message("w", b"gone", 1), 10)
+    store.handle(ClientConnected("w", "w", session_expiry_interval=3600, will=will), 0.0)
+    store.handle(ConnectionLost("w"), 0.0)
+    sent = []
+    while store.next_deadline_at is not None and store.next_deadline_at <= 10.0:
+        sent += store.handle_timeout(10.0, limit=1).actions
+        store.check()
+    ids = sorted(action.delivery.subscription_ids for action in sent)
+    assert ids == ([(1, 2)] if overlap is OverlapPolicy.MERGE else [(1,), (2,)])

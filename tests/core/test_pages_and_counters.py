@@ -282,4 +282,4 @@ def test_the_books_of_a_session_alone_balance_too() -> None:
     assert alone.session.counters == Counters(3, 0, {DropReason.QUEUE_FULL: 1})
     assert [each.message.payload for each in alone.session.queued()] == [b"3"]
     first = alone.session.in_flight[0].delivery
-    assert first == Delivery(Message("t", b"1", 1), 1)
+    assert first == Delivery(Message("t", b"1", 1), 1, received_at=0.0)

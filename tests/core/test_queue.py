@@ -247,7 +247,7 @@ def test_qos_0_is_found_behind_what_was_passed_over_before() -> None:
         (Message("t", content_type="text"), 5),
         (Message("t", response_topic="réponse"), 9),
         (Message("t", correlation_data=b"12345"), 6),
-        (Message("t", user_properties=(("a", "bc"), ("é", ""))), 6),
+        (Message("t", user_properties=(("a", "bc"), ("é", ""))), 6 + 2 * 64),
     ],
 )
 def test_a_copy_counts_payload_topic_and_properties_in_utf8(message: Message, size: int) -> None:
