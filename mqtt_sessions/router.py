@@ -134,7 +134,7 @@ class Router(Engine):
         """
         told = message.message_expiry_interval
         if message.retain:
-            self._retain(message, client_id, lifetime, told, turn, refusable=False)
+            self._retain_anyway(message, client_id, lifetime, told, turn)
         fanout = WillFanout(client_id, message, turn.now, lifetime)
         own = self._sessions.get(client_id)
         buckets = self._tree.match(message.topic_name)
@@ -377,13 +377,11 @@ class Router(Engine):
         lifetime: float | None,
         told: int | None,
         turn: Turn,
-        *,
-        refusable: bool = True,
     ) -> bool:
         """Set, replace or clear the topic's retained message; False if it has to be refused.
 
-        Where there is no room for a message that cannot be refused, or of QoS 0, which may be
-        discarded at any time, the topic has none: the older one is gone in any case.
+        Where there is no room for a message of QoS 0, which may be discarded at any time, the
+        topic has none: the older one is gone in any case.
 
         *Cost* O(log topics + messages that give way).
 
@@ -408,7 +406,7 @@ class Router(Engine):
         if reason is not None:
             victims = self._retained.victims(message, limits)
             if victims is None:
-                if message.qos and refusable:
+                if message.qos:
                     return False
                 self._unretain(topic_name, turn)
                 turn.notices.append(RetainedMessageDropped(message, reason))
