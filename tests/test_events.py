@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import attrs
@@ -87,7 +88,7 @@ DELIVERY_FIELDS: dict[str, tuple[Any, ...]] = {
     "retain": FLAGS,
     "subscription_ids": (None, [1], "1", 7),
     "subscription_ids[0]": (0, 268_435_456, True, 1.0, "1"),
-    "received_at": (None, *INSTANTS),
+    "received_at": (None, NAN, INF, HUGE, True, "1"),
     "expires_at": INSTANTS,
     "message_expiry_interval": UINT32,
     "publisher": ("", 7, b"c"),
@@ -293,7 +294,67 @@ def changed(holder: Any, path: str, given: Any) -> Any:
 def test_a_bad_field_is_refused_by_its_name(cls: type, path: str, given: Any) -> None:
     with pytest.raises(InvalidValue) as refused:
         changed(GOOD[cls], path, given)
-    assert str(refused.value).startswith(f"{cls.__name__}.{path} ")
+    named = f"{cls.__name__}.{path}"
+    assert str(refused.value).startswith((f"{named} ", f"{named}["))
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: PublishReceived(1, Message("a"), refusal=135),  # type: ignore[arg-type]
+            "PublishReceived.refusal must be a member of ReasonCode, not the int 135",
+        ),
+        (
+            lambda: PublishReceived(1, Message("a"), refusal="no"),  # type: ignore[arg-type]
+            "PublishReceived.refusal must be a member of ReasonCode, not of type str",
+        ),
+        (
+            lambda: SessionKicked("a", ReasonCode.SUCCESS),
+            ", not 0x00 (SUCCESS)",
+        ),
+        (
+            lambda: MessagePublished(Message("a", qos="1")),  # type: ignore[arg-type]
+            "MessagePublished.message.qos must be of type int, not str",
+        ),
+        (
+            lambda: MessagePublished(Message("a", qos=3)),
+            "MessagePublished.message.qos must be 0 to 2, not 3",
+        ),
+        (
+            lambda: MessagePublished(Message("a", "text")),  # type: ignore[arg-type]
+            "MessagePublished.message.payload must be of type bytes, not str",
+        ),
+        (
+            lambda: MessagePublished(Message(b"a")),  # type: ignore[arg-type]
+            "MessagePublished.message.topic_name must be of type str, not bytes",
+        ),
+        (
+            lambda: MessagePublished(Message("a" * 65_536)),
+            "MessagePublished.message.topic_name must be at most 65535 bytes of UTF-8, not 65536",
+        ),
+        (
+            lambda: MessagePublished(Message("a", content_type="b\0")),
+            "content_type must be without U+0000, which is at 1 [MQTT-1.5.4-2]",
+        ),
+        (
+            lambda: MessagePublished(Message("a", content_type="\ud800")),
+            "must be text that UTF-8 can encode, without the surrogate at 0 [MQTT-1.5.4-1]",
+        ),
+        (
+            lambda: SessionDiscarded(None),  # type: ignore[arg-type]
+            "SessionDiscarded.client_id must be of type str, not None",
+        ),
+        (
+            lambda: SessionDiscarded(""),
+            "SessionDiscarded.client_id must be a string that is not empty",
+        ),
+    ],
+)
+def test_the_error_names_what_is_wrong(make: Callable[[], object], text: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        make()
+    assert str(refused.value).endswith(text)
 
 
 def test_every_event_and_every_field_of_it_is_in_these_tables() -> None:
