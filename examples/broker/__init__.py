@@ -4,5 +4,6 @@
 
 `broker` drives the store: events in, actions out, one timer. `connection` is one client's TCP
 connection: bytes to events, actions to bytes. `configuration` reads the options, `authorization`
-judges topics, `watch` shows the sessions. What a session is, none of them knows.
+judges topics, `complaints` tells what goes wrong, `watch` shows the sessions. What a session is,
+none of them knows.
 """

@@ -79,6 +79,7 @@ async def _serve(configuration: Configuration, host: str, port: int, show: Show 
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C ends it less gently
             loop.add_signal_handler(number, stop.set)
     broker = Broker(configuration)
+    loop.set_exception_handler(broker.complaints.on_exception)
     try:
         addresses = await broker.start(host, port)
     except (OSError, UnicodeError) as error:  # the latter from names that can't be any host's

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sys
 import time
 from collections import deque
 
+import attrs
+
+from examples.broker.complaints import Complaints
 from examples.broker.configuration import Configuration
 from examples.broker.connection import Connection
 from mqtt_sessions import (
     CloseConnection,
+    ConnectionLost,
     Event,
     Outcome,
     RouteMessage,
@@ -18,6 +24,9 @@ from mqtt_sessions import (
     SessionStore,
     wire,
 )
+
+if sys.platform != "win32":
+    import resource
 
 __all__ = ["Broker"]
 
@@ -32,6 +41,24 @@ LONGEST_SLEEP = 60.0
 STOP_TIMEOUT = 2.0
 """Seconds in which clients can take what was written to them before the broker stops."""
 
+ABORT_TIMEOUT = 3.0
+"""Seconds in which connections that were cut off have to be gone, and the listeners."""
+
+RETRY_DELAY = 1.0
+"""Seconds until the store is asked again after it raised, lest that fill all the time there is."""
+
+BACKLOG = 1024
+"""Connections that the system holds until they are accepted."""
+
+ACCEPTED_AT_ONCE = 16
+"""In one turn of the loop: those that are too many are closed a few turns later."""
+
+LARGEST_TAKEN = 268_435_460 - 131_072
+"""Bytes: the protocol's largest packet, less a topic name that came as an alias and goes out."""
+
+RESERVED_DESCRIPTORS = 128
+"""Not for connections: files, listeners, and newcomers that are about to be closed."""
+
 
 class Broker:
     """Feeds the store and performs what it asks for.
@@ -44,14 +71,20 @@ class Broker:
 
     def __init__(self, configuration: Configuration | None = None) -> None:
         self.configuration = configuration or Configuration()
+        options = self.configuration.options
+        largest = min(options.maximum_packet_size or LARGEST_TAKEN, LARGEST_TAKEN)
+        self.options = attrs.evolve(options, maximum_packet_size=largest)
+        self.takes_huge_packets = largest > LARGEST_TAKEN // 2
         self.store = SessionStore(
             self.configuration.policy,
             self.configuration.limits,
-            self.configuration.options,
+            self.options,
             wire.size_of,
         )
         self.cache = wire.PublishCache()
         self.connections: set[Connection] = set()
+        self.complaints = Complaints()
+        self.maximum_connections = _maximum_connections()
         self.stopping = False
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
@@ -60,6 +93,7 @@ class Broker:
         self._unwritten: set[Connection] = set()
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
+        self._not_before = 0.0  # on the loop's clock: the timer does not fire earlier
 
     # ------------------------------------------------------------ start and stop
 
@@ -70,8 +104,11 @@ class Broker:
             OSError: The host has no such address, or the port is in use.
         """
         self._server = await self._loop.create_server(
-            lambda: Connection(self, self._loop), host, port, backlog=1024
+            lambda: Connection(self, self._loop), host, port, backlog=ACCEPTED_AT_ONCE
         )
+        for listener in self._server.sockets:  # asyncio takes one number for both
+            with listener.dup() as same:
+                same.listen(BACKLOG)
         return [listener.getsockname()[:2] for listener in self._server.sockets]
 
     async def stop(self) -> None:
@@ -89,11 +126,22 @@ class Broker:
             except TimeoutError:
                 for connection in self.connections:
                     connection.abort()
-                await self._all_gone.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._all_gone.wait(), ABORT_TIMEOUT)
         if self._timer is not None:
             self._timer.cancel()
         if self._server is not None:
-            await self._server.wait_closed()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), ABORT_TIMEOUT)
+
+    def admits(self, connection: Connection) -> bool:
+        """Take note of a new connection; whether it may stay."""
+        self.connections.add(connection)
+        most = self.maximum_connections
+        if most is not None and len(self.connections) > most:
+            self.complaints.tell(f"newcomers are closed: there are {most} connections")
+            return False
+        return not self.stopping
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone for good."""
@@ -123,12 +171,32 @@ class Broker:
         try:
             while self._events or self._unwritten:
                 if self._events:
-                    self._perform(self.store.handle(self._events.popleft(), time.time()))
+                    self._handle(self._events.popleft())
                 else:
                     self._unwritten.pop().flush()
         finally:
             self._running = False
-        self._set_timer()
+            self._set_timer()
+
+    def _handle(self, event: Event) -> None:
+        connection = getattr(event, "connection", None)
+        assert connection is None or isinstance(connection, Connection)
+        if (
+            connection is not None
+            and connection.is_closed
+            and not isinstance(event, ConnectionLost)
+        ):
+            return  # behind a DISCONNECT, say: nothing more is processed
+        try:
+            self._perform(self.store.handle(event, time.time()))
+        except Exception as error:
+            # A mistake of ours. It costs the one whose event it was his connection, and not those
+            # whose events come next.
+            self._loop.call_exception_handler(
+                {"message": f"{type(event).__name__} failed", "exception": error}
+            )
+            if connection is not None:
+                connection.abort()
 
     def _perform(self, outcome: Outcome) -> None:
         # A host with a journal commits `outcome.changes` here, before anybody sees an action.
@@ -156,6 +224,7 @@ class Broker:
         if at is None or self.stopping:
             return
         when = self._loop.time() + min(max(at - time.time(), 0.0), LONGEST_SLEEP)
+        when = max(when, self._not_before)
         if self._timer is not None:
             if self._timer.when() <= when:
                 return
@@ -165,8 +234,20 @@ class Broker:
     def _on_timer(self) -> None:
         self._timer = None
         self._running = True
+        self._not_before = self._loop.time() + RETRY_DELAY
         try:
             self._perform(self.store.handle_timeout(time.time(), limit=TIMEOUT_SLICE))
+            self._not_before = 0.0
         finally:
             self._running = False
-        self._run()
+            self._run()
+
+
+def _maximum_connections() -> int | None:
+    """What the process has file descriptors for; None: it has no bound."""
+    if sys.platform == "win32":
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    return max(soft - RESERVED_DESCRIPTORS, soft // 2)

@@ -31,9 +31,13 @@ from mqtt_sessions import (
 __all__ = ["Configuration", "ConfigurationError", "load"]
 
 DEFAULT_POLICY = ExpiryPolicy()
-DEFAULT_LIMITS = SessionLimits()
+DEFAULT_LIMITS = SessionLimits(
+    maximum_subscriptions=1000,
+    maximum_filter_levels=128,  # EMQX's `max_topic_levels`
+)
 DEFAULT_OPTIONS = ServerOptions(
-    maximum_packet_size=16_777_216,  # RabbitMQ's: what one client can make the broker hold
+    # EMQX's `max_packet_size`: what one client can make the broker hold, and do in one go.
+    maximum_packet_size=1_048_576,
     topic_alias_maximum=10,  # Mosquitto's `max_topic_alias`
 )
 

@@ -46,6 +46,9 @@ CONNECT_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 5.0
 """Seconds in which a client has to take what was written before its connection was closed."""
 
+LARGEST_SENT = 268_435_460 - 3
+"""Bytes: the protocol's largest packet, less what a topic alias adds to it."""
+
 OUTBOUND_ALIASES = 64
 """Topic aliases used towards one client, however many it offers: each keeps a topic name."""
 
@@ -54,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
     """A client's connection; the object itself is its name in events and actions."""
 
     def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
-        options = broker.configuration.options
+        options = broker.options
         self._broker = broker
         self._loop = loop
         self._transport: asyncio.Transport | None = None
@@ -65,7 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._encoder: wire.Encoder | None = None
         self._is_known = False  # to the store: ClientConnected was fed
-        self._is_closed = False
+        self.is_closed = False  # for packets: nothing more is taken in, nor sent
         self._read_buffer = bytearray()
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
@@ -79,8 +82,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._broker.connections.add(self)
-        if self._broker.stopping:
+        if not self._broker.admits(self):
             self.abort()
             return
         self._time_out = self._loop.call_later(CONNECT_TIMEOUT, self.close)
@@ -91,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data, self._read_buffer = bytes(self._read_buffer[:nbytes]), bytearray()
-        if self._is_closed:
+        if self.is_closed:
             return
         items = self._decoder.feed(data)
         if not self._is_known:
@@ -99,7 +101,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._greet(items.pop(0))
             elif self._decoder.buffered > CONNECT_SIZE:
                 self.close()
-        if self._is_known and items:
+        if self._is_known and items and not self.is_closed:
             self._broker.feed(*self._events(items))
 
     def pause_writing(self) -> None:
@@ -115,12 +117,14 @@ class Connection(asyncio.BufferedProtocol):
             self._broker.feed(ConnectionWritable(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_closed = True
+        self.is_closed = True
         if self._time_out is not None:
             self._time_out.cancel()
-        if self._is_known:
-            self._broker.feed(ConnectionLost(self))
-        self._broker.forget(self)
+        try:
+            if self._is_known:
+                self._broker.feed(ConnectionLost(self))
+        finally:
+            self._broker.forget(self)
 
     # ------------------------------------------------------------ from the client
 
@@ -150,6 +154,15 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(event, ClientConnected) and not item.client_id:
             # Whether a client may come without one is the library's question.
             event = attrs.evolve(event, assigned_client_id=uuid.uuid4().hex)
+        maximum = item.maximum_packet_size
+        if (
+            version == 5
+            and self._broker.takes_huge_packets
+            and (maximum is None or maximum > LARGEST_SENT)
+        ):
+            # Subscription identifiers make a packet longer than it came, and then longer than any
+            # may be: so that the library drops the message.
+            event = attrs.evolve(event, maximum_packet_size=LARGEST_SENT)
         if self._time_out is not None:
             self._time_out.cancel()
         self._is_known = True
@@ -179,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, action: wire.SendAction) -> None:
         """Encode a packet; it is written by the next `flush`."""
         assert self._encoder is not None
-        if self._is_closed:
+        if self.is_closed:
             return
         data = self._encoder.encode(action)
         self._unwritten.append(data)
@@ -203,10 +216,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close once everything has been written; not for longer than a while."""
-        if self._is_closed or self._transport is None:
+        if self.is_closed or self._transport is None:
             return
         self.flush()
-        self._is_closed = True
+        self.is_closed = True
         self._transport.close()
         if self._time_out is not None:
             self._time_out.cancel()
@@ -214,5 +227,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close at once; what was not written is lost."""
+        self.is_closed = True
         if self._transport is not None:
             self._transport.abort()

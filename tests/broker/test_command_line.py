@@ -66,8 +66,8 @@ def test_a_client_that_does_not_read_cannot_keep_it_alive() -> None:
     with running() as (process, port), RawClient(port) as client:
         client.connect("client", receive_maximum=65_535)
         client.subscribe("t")
-        for _ in range(8):
-            client.publish("t", bytes(2_000_000))  # to itself, and it reads nothing of that
+        for _ in range(16):
+            client.publish("t", bytes(1_000_000))  # to itself, and it reads nothing of that
         with RawClient(port) as other:
             other.connect("other")
             process.send_signal(signal.SIGTERM)

@@ -14,12 +14,14 @@ from mqtt_sessions import (
     ExpiryPolicy,
     OverflowPolicy,
     OverlapPolicy,
+    ReasonCode,
     ServerOptions,
     SessionLimits,
     UnauthorizedPolicy,
+    wire,
 )
 from tests.broker.conftest import StartBroker
-from tests.broker.helpers import RawClient
+from tests.broker.helpers import RawClient, RunningBroker
 
 PARTS = (("policy", ExpiryPolicy), ("limits", SessionLimits), ("options", ServerOptions))
 
@@ -83,6 +85,8 @@ def test_a_whole_file(file: Path) -> None:
         unauthorized = "close"
         server_keep_alive = 30
         maximum_packet_size = "none"
+        maximum_subscriptions = "none"
+        maximum_filter_levels = "none"
         refuse_subscribe = ["secret/#"]
         refuse_publish = ["$SYS/#", "+/read-only"]
 
@@ -175,3 +179,15 @@ def test_what_was_set_holds(file: Path, start_broker: StartBroker) -> None:
         assert client.connect().receive_maximum == 7
         assert client.subscribe("t", 2) == [1]
         assert client.subscribe("no") == [0x87]
+
+
+def test_the_defaults_bound_what_one_client_may_ask_for(broker: RunningBroker) -> None:
+    with RawClient(broker.port) as client:
+        assert client.connect().maximum_packet_size == 1_048_576
+        assert client.subscribe("/" * 127) == [0]
+        assert client.subscribe("/" * 128) == [0x8F]
+        for number in range(999):
+            assert client.subscribe(str(number)) == [0]
+        assert client.subscribe("one too many") == [0x97]
+        client.send_bytes(b"\x30\xfd\xff\x3f")  # one byte too many
+        assert client.receive_all() == [wire.Disconnect(ReasonCode.PACKET_TOO_LARGE)]

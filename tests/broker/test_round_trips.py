@@ -116,7 +116,7 @@ def test_large_payloads(make_paho: MakePaho) -> None:
     subscriber.connect()
     publisher.connect()
     subscriber.subscribe("large", 2)
-    for size in (127, 128, 16_383, 16_384, 2_097_152, 10_000_000):
+    for size in (127, 128, 16_383, 16_384, 1_000_000):
         payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
         publisher.publish("large", payload, size % 3)
         assert subscriber.message().payload == payload
