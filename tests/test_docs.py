@@ -7,15 +7,18 @@ others as they stand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import doctest
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from mqtt_sessions import ReasonCode, Subscription, wire
+from examples.broker.configuration import Configuration, load
+from mqtt_sessions import ReasonCode, SessionKicked, Subscription, wire
 from mqtt_sessions.messages import Message
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +66,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", page.read_text())):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_example_brokers_file_is_one_and_its_defaults_are_told(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "example-broker.md"
+    (file,) = (text for language, _, text in blocks(page) if language == "toml")
+    (tmp_path / "file.toml").write_text(file)
+    configuration = load(tmp_path / "file.toml")
+    assert configuration.limits.maximum_queued_messages == 5000
+    differing = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(\w+)` \|$", page.read_text(), re.MULTILINE)
+    default = Configuration()
+    assert differing == [
+        (field.name, repr(field.default), repr(getattr(part, field.name)))
+        for part in (default.policy, default.limits, default.options)
+        for field in attrs.fields(type(part))
+        if getattr(part, field.name) != field.default
+    ]
 
 
 # ---------------------------------------------------------------- the README's host, served
@@ -150,6 +169,95 @@ def test_the_host_of_the_readme_keeps_a_session_for_a_client_that_is_away() -> N
         while host.store.connected_count:
             await asyncio.sleep(0.01)
         host.timer.cancel()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), SECONDS))
+
+
+def test_the_host_of_the_readme_ends_what_does_not_end_by_itself() -> None:
+    """No CONNECT, a CONNECT without end, packets behind the one that closes, no reading."""
+
+    async def scenario() -> None:
+        names = readme_names()
+        names["CONNECT_SECONDS"] = names["CLOSE_SECONDS"] = 0.2
+        host = names["Host"]()
+        loop = asyncio.get_running_loop()
+        made: list[Any] = []
+
+        def make() -> Any:
+            made.append(names["Connection"](host))
+            return made[-1]
+
+        server = await loop.create_server(make, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+
+        names["CONNECT_SECONDS"] = SECONDS
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x10\xff\xff\x3f\x00\x04MQTT\x05" + bytes(names["CONNECT_SIZE"]))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+        client = await Client.connect(port, wire.Connect("c", session_expiry_interval=60))
+        await client.receive()
+        packets = (
+            wire.Subscribe(1, (Subscription("a", 1),)),
+            wire.Disconnect(),
+            wire.Publish(Message("a", b"late", 1), 1),
+        )
+        client.writer.write(b"".join(wire.encode(packet, 5) for packet in packets))
+        assert isinstance(await client.receive(), wire.Suback)
+        assert await client.reader.read() == b""
+        client.writer.close()
+        while host.store.connected_count:
+            await asyncio.sleep(0.01)
+        assert host.store["c"].queue_depth == 0
+
+        greedy = await Client.connect(port, wire.Connect("greedy"))
+        await greedy.receive()
+        greedy.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        made[-1].transport.write(bytes(50_000_000))
+        host.feed(SessionKicked("greedy"))
+        while host.store.connected_count:
+            await asyncio.sleep(0.01)
+        greedy.writer.close()
+        host.timer.cancel()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), SECONDS))
+
+
+def test_the_host_of_the_readme_keeps_to_what_it_and_the_client_announced() -> None:
+    async def scenario() -> None:
+        names = readme_names()
+        host = names["Host"]()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: names["Connection"](host), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = await Client.connect(port, wire.Connect("c", topic_alias_maximum=1))
+        client.decoder = wire.Decoder(wire.Role.CLIENT, 5, topic_alias_maximum=1)
+        connack = await client.receive()
+        assert isinstance(connack, wire.Connack)
+        assert connack.maximum_packet_size == names["OPTIONS"].maximum_packet_size
+        assert connack.topic_alias_maximum == names["OPTIONS"].topic_alias_maximum
+        client.send(wire.Subscribe(1, (Subscription("light/#", 0),)))
+        assert isinstance(await client.receive(), wire.Suback)
+        for topic_name in ("light/kitchen", ""):
+            client.send(wire.Publish(Message(topic_name, b"1"), topic_alias=10))
+            publish = await client.receive()
+            assert isinstance(publish, wire.Publish)
+            assert (publish.message.topic_name, publish.topic_alias) == ("light/kitchen", 1)
+        client.send(wire.Publish(Message("a", bytes(connack.maximum_packet_size))))
+        disconnect = await client.receive()
+        assert isinstance(disconnect, wire.Disconnect)
+        assert disconnect.reason_code is ReasonCode.PACKET_TOO_LARGE
+        client.writer.close()
+        while host.store.connected_count:
+            await asyncio.sleep(0.01)
         server.close()
 
     asyncio.run(asyncio.wait_for(scenario(), SECONDS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_overloads, get_type_hints
 
 import pytest
 
@@ -24,6 +24,7 @@ from mqtt_sessions.events import (
 from mqtt_sessions.messages import Message, Will
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.wire import adapters
 
 CODE = ReasonCode.UNSPECIFIED_ERROR
 MESSAGE = Message("t", b"p", 1, True)
@@ -86,3 +87,38 @@ def test_no_repr_shows_a_password_or_a_payload() -> None:
         wire.Connack(False, ReasonCode.SUCCESS, authentication_data=b"secret"),
     ):
         assert "secret" not in repr(packet)
+
+
+def test_each_packet_of_a_client_makes_an_event_of_the_type_that_its_overload_says() -> None:
+    """So that `attrs.evolve(to_event(packet, connection), …)` type-checks."""
+    told: dict[type, type] = {}
+    for overload in get_overloads(wire.to_event)[:-1]:
+        hints = get_type_hints(overload, vars(adapters))
+        for item in get_args(hints["item"]) or (hints["item"],):
+            told[item] = hints["return"]
+    items: list[wire.Packet | wire.WireError] = [
+        wire.Connect("c"),
+        wire.Publish(Message("a")),
+        wire.Puback(1),
+        wire.Pubrec(1),
+        wire.Pubrel(1),
+        wire.Pubcomp(1),
+        wire.Subscribe(1, (Subscription("a"),)),
+        wire.Unsubscribe(1, ("a",)),
+        wire.Pingreq(),
+        wire.Auth(),
+        wire.Disconnect(),
+        wire.WireError(ReasonCode.MALFORMED_PACKET, "bad"),
+    ]
+    assert {type(item): type(wire.to_event(item, 1)) for item in items} == told
+    assert told.keys() == adapters._EVENTS.keys()
+
+
+def test_an_error_shows_its_reason_code() -> None:
+    error = wire.WireError(ReasonCode.MALFORMED_PACKET, "reserved flags", wire.PacketType.PINGREQ)
+    assert repr(error) == (
+        "WireError(ReasonCode.MALFORMED_PACKET, 'reserved flags', PacketType.PINGREQ)"
+    )
+    assert repr(wire.WireError(ReasonCode.PACKET_TOO_LARGE, "large")) == (
+        "WireError(ReasonCode.PACKET_TOO_LARGE, 'large')"
+    )
