@@ -17,6 +17,7 @@ from mqtt_sessions import (
     LimitsChanged,
     Message,
     MessageDropped,
+    MessagePublished,
     OverlapPolicy,
     PubackReceived,
     PublishReceived,
@@ -280,3 +281,44 @@ def test_will_in_slices_honors_overlapping_subscriptions(overlap: OverlapPolicy)
         store.check()
     ids = sorted(action.delivery.subscription_ids for action in sent)
     assert ids == ([(1, 2)] if overlap is OverlapPolicy.MERGE else [(1,), (2,)])
+
+
+def test_batch_with_an_unhashable_connection_is_refused_whole() -> None:
+    store = SessionStore()
+    store.handle(ClientConnected("c", "c"), 0.0)
+    store.handle(SubscribeReceived("c", 1, (Subscription("t"),)), 0.0)
+    batch = [PublishReceived("c", Message("t")), PubackReceived([], 1)]  # type: ignore[arg-type]
+    with pytest.raises(InvalidState, match="not known"):
+        store.handle_many(batch, 0.0)
+    assert store.counters.accepted == 0
+
+
+def test_pages_have_at_least_one_entry() -> None:
+    store = SessionStore()
+    store.handle(ClientConnected("c", "c"), 0.0)
+    for page in (store.page, store.retained, store["c"].queued):
+        with pytest.raises(InvalidValue, match="limit"):
+            page(limit=0)
+
+
+def test_will_goes_out_once_for_each_of_three_overlapping_subscriptions() -> None:
+    store = SessionStore(options=ServerOptions(overlap=OverlapPolicy.EACH))
+    store.handle(ClientConnected("a", "a"), 0.0)
+    wanted = tuple(map(Subscription, ("w", "+", "#")))
+    store.handle(SubscribeReceived("a", 1, wanted), 0.0)
+    store.handle(ClientConnected("w", "w", will=Will(Message("w", b"gone"))), 0.0)
+    assert payloads(store.handle(ConnectionLost("w"), 0.0)) == [b"gone"] * 3
+
+
+def test_filters_without_retained_messages_are_looked_through_slice_by_slice() -> None:
+    store = SessionStore(limits=SessionLimits(retained_replay_batch=1))
+    store.handle(MessagePublished(Message("last", b"retained", 0, True)), 0.0)
+    store.handle(ClientConnected("c", "c"), 0.0)
+    wanted = (*(Subscription(f"none/{number}") for number in range(100)), Subscription("last"))
+    assert payloads(store.handle(SubscribeReceived("c", 1, wanted), 0.0)) == []
+    slices = []
+    while store.next_deadline_at == 0.0:
+        slices.append(store.handle_timeout(0.0, limit=1))
+        store.check()
+    assert len(slices) > 5
+    assert payloads(*slices) == [b"retained"]
