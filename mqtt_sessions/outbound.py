@@ -513,21 +513,20 @@ def retry(session: SessionState, link: Link, turn: Turn, limit: int | None, unti
     timer, in_flight = link.retry, session.in_flight
     assert timer is not None
     assert in_flight is not None
-    due = []
-    for packet_id, sent_at in islice(timer.sent_at.items(), limit):
-        if sent_at + timer.pause > until:
-            break
-        due.append(packet_id)
-    for packet_id in due:
+    sent = 0
+    while timer.due <= until and (limit is None or sent < limit):
+        packet_id = next(iter(timer.sent_at))
         exchange = in_flight[packet_id]
         if isinstance(exchange, Released):
             turn.actions.append(SendPubrel(link.connection, packet_id, _SUCCESS))
+            sent += 1
         elif not link.congested:
             delivery = _for_version(link, exchange)
             told = told_interval(delivery, turn.now)
             turn.actions.append(SendPublish(link.connection, delivery, packet_id, True, told))
-        _note_sent(timer, packet_id, turn)
-    return len(due)
+            sent += 1
+        _note_sent(timer, packet_id, turn)  # which makes it the last, and due later than now
+    return sent
 
 
 # ---------------------------------------------------------------- the end

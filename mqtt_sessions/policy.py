@@ -23,6 +23,9 @@ __all__ = [
 NEVER_ON_WIRE = 0xFFFFFFFF
 """Session Expiry Interval that never expires; beyond this module "never" is None."""
 
+SHORTEST_RETRY = 0.001
+"""Seconds below which a retry would come due again at the instant at which it was made."""
+
 MAX_INTERVAL = 1e12
 """Seconds beyond which an interval is taken for a mistake: 31,000 years, and no overflow."""
 
@@ -110,6 +113,11 @@ class ExpiryPolicy:
                     f"ExpiryPolicy.{name} must be whole seconds, because clients are told, "
                     f"not {interval!r}"
                 )
+        if self.retry_interval is not None and self.retry_interval < SHORTEST_RETRY:
+            raise InvalidValue(
+                f"ExpiryPolicy.retry_interval must be at least {SHORTEST_RETRY} seconds, "
+                f"not {self.retry_interval!r}"
+            )
         floor, cap = self.minimum_session_expiry_interval, self.maximum_session_expiry_interval
         if floor is not None and cap is not None and floor > cap:
             raise InvalidValue(

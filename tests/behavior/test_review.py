@@ -322,3 +322,8 @@ def test_filters_without_retained_messages_are_looked_through_slice_by_slice() -
         store.check()
     assert len(slices) > 5
     assert payloads(*slices) == [b"retained"]
+
+
+def test_retry_that_would_never_end_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="retry_interval must be at least"):
+        ExpiryPolicy(retry_interval=1e-9)
