@@ -34,7 +34,6 @@ from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, Ses
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.retained import Replay, Retained, RetainedStore
 from mqtt_sessions.state import (
-    FIRST_ID,
     NO_LOCAL,
     QOS,
     RETAIN_AS_PUBLISHED,
@@ -348,7 +347,7 @@ class Router(Engine):
         §3.8.4 [MQTT-3.8.4-8].
         """
         if isinstance(options, int):
-            flags, ids = options, Route.subscription_ids(options) if options >= FIRST_ID else ()
+            flags, ids = options, Route.subscription_ids(options)
         else:
             flags, ids = options[0], options[1:]
         qos = flags & QOS

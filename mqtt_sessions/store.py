@@ -96,12 +96,10 @@ class SessionStore(Router):
                     f"{type(event).__name__}.connection {connection!r} is not known: "
                     "feed ClientConnected first"
                 )
-        changes: list[Any] = []
         actions: list[Any] = []
         notices: list[Any] = []
         for event in batch:
             outcome = self.handle(event, now)
-            changes += outcome.changes
             actions += outcome.actions
             notices += outcome.notices
         if not actions and not notices:
