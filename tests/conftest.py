@@ -38,3 +38,16 @@ def _require_program() -> Callable[[str], str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "spec(*statements): normative statements that a test proves")
+    config.addinivalue_line(
+        "markers", "fault(*numbers): faults of other brokers that a test rules out"
+    )
+    config.addinivalue_line("markers", "nightly: a long run; only with MQTT_SESSIONS_NIGHTLY=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("MQTT_SESSIONS_NIGHTLY") == "1":
+        return
+    skip = pytest.mark.skip(reason="a long run: set MQTT_SESSIONS_NIGHTLY=1")
+    for item in items:
+        if item.get_closest_marker("nightly") is not None:
+            item.add_marker(skip)

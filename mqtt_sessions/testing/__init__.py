@@ -1,0 +1,1 @@
+"""Tests for session layers: a reference model, a state machine, small worlds, a simulation."""
