@@ -82,6 +82,16 @@ from mqtt_sessions.policy import (
 )
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.session import Counters, InFlight, Session
+from mqtt_sessions.snapshots import (
+    ConnectionSnapshot,
+    ReplaySnapshot,
+    RetainedSnapshot,
+    RoutedSnapshot,
+    SessionContents,
+    SessionSnapshot,
+    StoreSnapshot,
+    WillFanoutSnapshot,
+)
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.topic_aliases import InboundAliases, OutboundAliases
@@ -96,6 +106,7 @@ __all__ = [
     "ConnectReturnCode",
     "ConnectionCongested",
     "ConnectionLost",
+    "ConnectionSnapshot",
     "ConnectionWritable",
     "Counters",
     "Deadline",
@@ -136,8 +147,11 @@ __all__ = [
     "PubrelReceived",
     "QueuePurged",
     "ReasonCode",
+    "ReplaySnapshot",
     "RetainedMessageDropped",
+    "RetainedSnapshot",
     "RouteMessage",
+    "RoutedSnapshot",
     "SendConnack",
     "SendDisconnect",
     "SendPingresp",
@@ -151,6 +165,7 @@ __all__ = [
     "ServerOptions",
     "ServerStopping",
     "Session",
+    "SessionContents",
     "SessionCreated",
     "SessionDiscarded",
     "SessionEnded",
@@ -159,9 +174,11 @@ __all__ = [
     "SessionLimits",
     "SessionParked",
     "SessionResumed",
+    "SessionSnapshot",
     "SessionStore",
     "SessionTakenOver",
     "SizeOf",
+    "StoreSnapshot",
     "SubscribeReceived",
     "Subscription",
     "SubscriptionsAdded",
@@ -170,6 +187,7 @@ __all__ = [
     "UnsubscribeReceived",
     "Will",
     "WillDiscarded",
+    "WillFanoutSnapshot",
     "WillPublished",
     "WillRevoked",
     "WillScheduled",

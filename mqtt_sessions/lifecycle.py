@@ -37,6 +37,8 @@ from mqtt_sessions.packet_ids import MAX_PACKET_ID
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.queue import ExpiryTimer
 from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.restoring import contents_of
+from mqtt_sessions.snapshots import SessionContents
 from mqtt_sessions.state import InboundIds, PendingWill, SessionState
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.turn import Settings, SizeOf, Turn
@@ -99,6 +101,10 @@ class Lifecycle:
 
     def _forget(self, session: SessionState, turn: Turn) -> None:
         raise NotImplementedError
+
+    def _contents(self, session: SessionState) -> SessionContents:
+        """What a session holds, for a snapshot."""
+        return contents_of(session)
 
     def _resume(self, session: SessionState, link: Link, turn: Turn) -> None:
         """Go on where the earlier connection ended."""
@@ -268,7 +274,7 @@ class Lifecycle:
         if delay == 0:
             self._owe_will(session, turn)
             return
-        pending = session.will = PendingWill(session.client_id, will.message)
+        pending = session.will = PendingWill(session.client_id, will)
         publish_at = turn.now + delay
         turn.deadlines.arm(pending, publish_at, delay)
         if expires_at is not None and expires_at < publish_at:

@@ -19,6 +19,8 @@ from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason
 from mqtt_sessions.policy import SessionLimits
 from mqtt_sessions.queue import size_in_queue
+from mqtt_sessions.restoring import Alarms
+from mqtt_sessions.snapshots import ReplaySnapshot, RetainedSnapshot
 from mqtt_sessions.state import Route, SessionState
 from mqtt_sessions.topics import matches
 
@@ -90,6 +92,31 @@ class RetainedStore:
                 del self._qos0[topic_name]
                 self._qos0_size -= size
         return entry
+
+    def snapshot(self) -> tuple[RetainedSnapshot, ...]:
+        """All messages as values. *Cost* O(messages)."""
+        entries = [each for each in self._by_topic.values() if each.message.qos]
+        entries += [self._by_topic[topic_name] for topic_name in self._qos0]
+        return tuple(
+            RetainedSnapshot(
+                entry.message,
+                entry.received_at,
+                None if entry.lane is None else entry.at,
+                entry.told,
+                entry.publisher,
+            )
+            for entry in entries
+        )
+
+    def restore(self, saved: tuple[RetainedSnapshot, ...], alarms: Alarms) -> None:
+        """Fill an empty store. *Cost* O(n log n)."""
+        for each in saved:
+            entry = Retained(
+                each.message, each.received_at, each.message_expiry_interval, each.publisher
+            )
+            self.put(entry)
+            if each.expires_at is not None:
+                alarms.add(entry, each.expires_at, each.expires_at - each.received_at)
 
     def lacks_room(self, message: Message, limits: SessionLimits) -> DropReason | None:
         """Which bound this message would break, its topic's own left out. *Cost* O(1)."""
@@ -274,3 +301,27 @@ class Replay(Timer):
     def passed(self, topic_filter: str, topic_name: str) -> None:
         """Go on behind this topic."""
         self.cursors[topic_filter] = topic_name
+
+    def snapshot(self) -> ReplaySnapshot:
+        """The same as a value. *Cost* O(filters and topics noted)."""
+        return ReplaySnapshot(
+            tuple((each, cursor, self._begun[each]) for each, cursor in self.cursors.items()),
+            tuple((topic, at, event) for topic, (at, event) in self.superseded.items()),
+            tuple((topic, message, event) for topic, (message, event) in self._offered.items()),
+            self._event,
+            self.first,
+            None if self.lane is None else self.at,
+        )
+
+    @classmethod
+    def restore(cls, saved: ReplaySnapshot, session: SessionState) -> Replay:
+        """The replay as it was, not yet armed."""
+        replay = cls(session)
+        for topic_filter, cursor, event in saved.cursors:
+            replay.cursors[topic_filter] = cursor
+            replay._begun[topic_filter] = event
+        replay.superseded = {topic: (at, event) for topic, at, event in saved.superseded}
+        replay._offered = {topic: (message, event) for topic, message, event in saved.offered}
+        replay._event = saved.event
+        replay.first = saved.retained_first
+        return replay

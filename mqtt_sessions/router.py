@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from attrs import evolve
 from sortedcontainers import SortedList
 
 from mqtt_sessions import inbound, outbound
@@ -33,6 +34,7 @@ from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.retained import Replay, Retained, RetainedStore
+from mqtt_sessions.snapshots import SessionContents
 from mqtt_sessions.state import (
     NO_LOCAL,
     QOS,
@@ -550,6 +552,11 @@ class Router(Engine):
                 replay.end(route.topic_filter)
 
     # ------------------------------------------------------------ sessions and time
+
+    def _contents(self, session: SessionState) -> SessionContents:
+        contents = super()._contents(session)
+        replay = self._replays.get(session)
+        return contents if replay is None else evolve(contents, replay=replay.snapshot())
 
     def _created(self, session: SessionState) -> None:
         if self._order is not None:

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from mqtt_sessions import inbound, outbound
 from mqtt_sessions._values import value
 from mqtt_sessions.actions import RouteMessage, SendPuback, SendPubrec
-from mqtt_sessions.connection import Link
+from mqtt_sessions.connection import CLOSED, Link
 from mqtt_sessions.deadlines import Deadline
 from mqtt_sessions.engine import Engine
 from mqtt_sessions.errors import InvalidState, InvalidValue
@@ -29,6 +29,8 @@ from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason, FilterAdded, FilterRemoved, WillPublished
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.restoring import Alarms, check_snapshot, drops, restore_session
+from mqtt_sessions.snapshots import RoutedSnapshot, SessionSnapshot
 from mqtt_sessions.state import ABANDONED, PendingWill, Route, SessionState
 from mqtt_sessions.subscribing import Granted
 from mqtt_sessions.subscriptions import Subscription
@@ -149,6 +151,51 @@ class Session:
                 f"the session of {self.client_id!r} belongs to a store: drive the store"
             )
         return self._engine
+
+    # ------------------------------------------------------------ as a value
+
+    def snapshot(self) -> SessionSnapshot:
+        """Everything that the session holds, as one value; of a store's session too.
+
+        *Cost* O(what it holds); messages are shared, not copied.
+        """
+        engine = self._engine
+        state = engine._sessions.get(self.client_id)
+        if isinstance(engine, _Alone):
+            return engine._snapshot()
+        settings = engine._settings
+        return SessionSnapshot(
+            self.client_id,
+            engine._turn.now,
+            settings.policy,
+            settings.limits,
+            settings.options,
+            None if state is None else engine._contents(state),
+        )
+
+    @classmethod
+    def restore(cls, snapshot: SessionSnapshot, size_of: SizeOf | None = None) -> Session:
+        """A session of its own that goes on where the snapshot was taken.
+
+        One that was taken of a store's session brings its connection along; retained messages
+        that were on their way to it stay with the store.
+
+        Args:
+            snapshot: What `snapshot` gave.
+            size_of: As for the constructor.
+
+        Raises:
+            InvalidValue: It is no snapshot of a session, or of another format.
+
+        *Cost* O(what it holds).
+        """
+        check_snapshot(snapshot, SessionSnapshot)
+        session = cls(
+            snapshot.client_id, snapshot.policy, snapshot.limits, snapshot.options, size_of
+        )
+        assert isinstance(session._engine, _Alone)
+        session._engine._restore(snapshot)
+        return session
 
     # ------------------------------------------------------------ reading
 
@@ -295,6 +342,61 @@ class _Alone(Engine):
         self._waiting: tuple[deque[_Routed], deque[_Routed]] = (deque(), deque())
         self._routes: dict[int, _Routed] = {}
 
+    def _snapshot(self) -> SessionSnapshot:
+        settings, turn = self._settings, self._turn
+        state = self._sessions.get(self._client_id)
+        return SessionSnapshot(
+            self._client_id,
+            turn.now,
+            settings.policy,
+            settings.limits,
+            settings.options,
+            None if state is None else self._contents(state),
+            tuple(self._links),
+            self._last_route_id,
+            tuple(each.saved() for each in self._routes_in_order()),
+            turn.accepted,
+            turn.completed,
+            drops(turn.dropped),
+        )
+
+    def _routes_in_order(self) -> list[_Routed]:
+        return sorted(
+            (each for waiting in self._waiting for each in waiting), key=lambda each: each.route_id
+        )
+
+    def _restore(self, snapshot: SessionSnapshot) -> None:
+        turn = self._turn
+        turn.now = snapshot.now
+        turn.accepted, turn.completed = snapshot.accepted, snapshot.completed
+        turn.dropped = dict(snapshot.dropped)
+        self._last_route_id = snapshot.last_route_id
+        self._links.update(dict.fromkeys(snapshot.connections, CLOSED))
+        if snapshot.contents is None:
+            return
+        alarms = Alarms()
+        session = restore_session(snapshot.contents, self._settings, alarms)
+        self._sessions[self._client_id] = session
+        if session.link is not None:
+            self._links[session.link.connection] = session.link
+        else:
+            self._parked = 1
+        alarms.arm(turn.deadlines)
+        for saved in snapshot.routed:
+            self._restore_routed(session, saved)
+
+    def _restore_routed(self, session: SessionState, saved: RoutedSnapshot) -> None:
+        link = session.link
+        if link is None or saved.connection is None or link.connection != saved.connection:
+            link = CLOSED
+        routed = _Routed(saved.route_id, session, link, saved.message, saved.packet_id)
+        routed.code = saved.reason_code
+        self._waiting[saved.message.qos - 1].append(routed)
+        if saved.reason_code is None:
+            self._routes[saved.route_id] = routed
+        if saved.message.qos == 2 and session.inbound is not None and saved.holds_id:
+            session.inbound.routing[saved.packet_id] = saved.route_id
+
     def _on_only_connected(self, event: ClientConnected, turn: Turn) -> None:
         client_id = event.client_id or event.assigned_client_id
         if client_id is not None and client_id != self._client_id:
@@ -421,6 +523,18 @@ class _Routed:
         self.message = message
         self.packet_id = packet_id
         self.code: ReasonCode | None = None
+
+    def saved(self) -> RoutedSnapshot:
+        """The same as a value."""
+        link, ids = self.link, self.session.inbound
+        return RoutedSnapshot(
+            self.route_id,
+            link.connection if link.session is self.session else None,
+            self.packet_id,
+            self.message,
+            self.code,
+            ids is not None and ids.routing.get(self.packet_id) == self.route_id,
+        )
 
 
 def _arrived(delivery: Delivery, session: SessionState, now: float) -> Delivery:

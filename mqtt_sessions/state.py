@@ -102,7 +102,15 @@ class Overlap:
         qos = max(route.options & QOS for route in routes)
         kept = any(route.options & RETAIN_AS_PUBLISHED for route in routes)
         ids = (route.options >> _ID_SHIFT for route in routes if route.options >= FIRST_ID)
-        self.options = (qos | (RETAIN_AS_PUBLISHED if kept else 0), *ids)
+        self.options: int | tuple[int, ...] = (qos | (RETAIN_AS_PUBLISHED if kept else 0), *ids)
+
+    @classmethod
+    def of(cls, session: SessionState, options: int | tuple[int, ...]) -> Overlap:
+        """A match by its options alone: of one subscription or of several."""
+        overlap = cls.__new__(cls)
+        overlap.session = session
+        overlap.options = options
+        return overlap
 
 
 class Released:
@@ -124,14 +132,19 @@ Exchange = Delivery | Released
 class PendingWill(Timer):
     """A will whose delay runs."""
 
-    __slots__ = ("client_id", "message")
+    __slots__ = ("client_id", "will")
 
     kind = DeadlineKind.WILL_DELAY
 
-    def __init__(self, client_id: str, message: Message) -> None:
+    def __init__(self, client_id: str, will: Will) -> None:
         super().__init__()
         self.client_id = client_id
-        self.message = message
+        self.will = will
+
+    @property
+    def message(self) -> Message:
+        """The Will Message."""
+        return self.will.message
 
     @property
     def subject(self) -> str:

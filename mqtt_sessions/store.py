@@ -7,6 +7,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from mqtt_sessions.connection import CLOSED
 from mqtt_sessions.errors import InvalidState, InvalidValue
 from mqtt_sessions.events import (
     DisconnectReceived,
@@ -23,10 +24,20 @@ from mqtt_sessions.events import (
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.restoring import (
+    Alarms,
+    check_snapshot,
+    check_unique,
+    drops,
+    restore_session,
+)
+from mqtt_sessions.retained import Replay
 from mqtt_sessions.router import Router
 from mqtt_sessions.session import Counters, Session
+from mqtt_sessions.snapshots import SessionContents, StoreSnapshot
 from mqtt_sessions.topics import is_valid_filter, matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf
+from mqtt_sessions.wills import WillFanout
 
 __all__ = ["SessionStore"]
 
@@ -111,6 +122,90 @@ class SessionStore(Router):
             return connection in self._links
         except TypeError:
             return False  # not hashable
+
+    # ------------------------------------------------------------ as a value
+
+    def snapshot(self) -> StoreSnapshot:
+        """Everything that the store holds, as one value.
+
+        *Cost* O(everything); messages are shared, not copied.
+
+        Raises:
+            InvalidState: A call is running.
+        """
+        turn, settings = self._turn, self._settings
+        if turn.busy:
+            raise InvalidState("snapshot was called while a call is running")
+        return StoreSnapshot(
+            turn.now,
+            settings.policy,
+            settings.limits,
+            settings.options,
+            tuple(self._contents(session) for session in self._sessions.values()),
+            tuple(self._links),
+            self._retained.snapshot(),
+            tuple(fanout.snapshot() for fanout in self._fanouts),
+            turn.accepted,
+            turn.completed,
+            drops(turn.dropped),
+        )
+
+    @classmethod
+    def restore(cls, snapshot: StoreSnapshot, size_of: SizeOf | None = None) -> SessionStore:
+        """A store that goes on where the snapshot was taken.
+
+        What it answers is what the original would have answered, up to the order among different
+        clients within one outcome. Where the connections are gone too, feed `ConnectionLost` for
+        each of `snapshot.connections`.
+
+        Args:
+            snapshot: What `snapshot` gave.
+            size_of: As for the constructor: a snapshot holds no functions.
+
+        Raises:
+            InvalidValue: It is no snapshot of a store, of another format, or it names a client id
+                or connection twice.
+
+        *Cost* O(everything).
+        """
+        check_snapshot(snapshot, StoreSnapshot)
+        check_unique(snapshot.sessions, "client_id")
+        links = [each.connection for each in snapshot.sessions if each.connection is not None]
+        check_unique(links, "connection")
+        store = cls(snapshot.policy, snapshot.limits, snapshot.options, size_of)
+        turn = store._turn
+        turn.now = snapshot.now
+        turn.accepted, turn.completed = snapshot.accepted, snapshot.completed
+        turn.dropped = dict(snapshot.dropped)
+        alarms = Alarms()
+        store._links.update(dict.fromkeys(snapshot.connections, CLOSED))
+        for contents in snapshot.sessions:
+            store._restore_one(contents, alarms)
+        store._retained.restore(snapshot.retained, alarms)
+        for saved in snapshot.will_fanouts:
+            fanout = WillFanout.restore(saved, store._sessions)
+            store._fanouts.append(fanout)
+            alarms.add(fanout, saved.goes_on_at, 0.0)
+        alarms.arm(turn.deadlines)
+        return store
+
+    def _restore_one(self, contents: SessionContents, alarms: Alarms) -> None:
+        session = restore_session(contents, self._settings, alarms)
+        self._sessions[session.client_id] = session
+        link = session.link
+        if link is None:
+            self._parked += 1
+        else:
+            self._links[link.connection] = link
+        for route in session.all_routes():
+            self._tree.add(route)
+        if contents.replay is not None:
+            replay = self._replays[session] = Replay.restore(contents.replay, session)
+            if contents.replay.goes_on_at is not None:
+                alarms.add(replay, contents.replay.goes_on_at, 0.0)
+            if link is not None:
+                link.replaying = True
+                link.smooth()
 
     # ------------------------------------------------------------ reading
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mqtt_sessions.deadlines import DeadlineKind, Timer
 from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.snapshots import WillFanoutSnapshot
 from mqtt_sessions.state import Overlap, Route, SessionState
 
 __all__ = ["WillFanout"]
@@ -44,3 +45,32 @@ class WillFanout(Timer):
     @property
     def subject(self) -> str:
         return self.client_id
+
+    def snapshot(self) -> WillFanoutSnapshot:
+        """The same as a value; subscriptions cannot change before their copy is handed out."""
+        return WillFanoutSnapshot(
+            self.client_id,
+            self.message,
+            self.received_at,
+            self.expires_at,
+            self.at,
+            tuple(
+                (session.client_id, tuple(each.options for each in _listed(routes)))
+                for session, routes in self.remaining.items()
+            ),
+        )
+
+    @classmethod
+    def restore(cls, saved: WillFanoutSnapshot, sessions: dict[str, SessionState]) -> WillFanout:
+        """The will on its way to what is left of its receivers."""
+        fanout = cls(saved.client_id, saved.message, saved.received_at, None)
+        fanout.expires_at = saved.expires_at
+        for client_id, copies in saved.remaining:
+            session = sessions[client_id]
+            routes = [Overlap.of(session, options) for options in copies]
+            fanout.remaining[session] = routes[0] if len(routes) == 1 else [*routes]
+        return fanout
+
+
+def _listed(routes: Route | Overlap | list[Route | Overlap]) -> list[Route | Overlap]:
+    return routes if isinstance(routes, list) else [routes]

@@ -16,11 +16,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("messages", "subscriptions", "topics"),
     ("_validation", "policy"),  # before events, since ClientConnected carries a policy
     ("events", "actions", "notices", "changes"),
+    ("snapshots",),
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
     ("turn",),
     ("connection", "state"),
-    ("wills",),
+    ("wills", "restoring"),
     ("inbound", "outbound", "subscribing", "handshake"),
     ("lifecycle",),
     ("engine",),
