@@ -155,8 +155,9 @@ class SessionStore(Router):
         """A store that goes on where the snapshot was taken.
 
         What it answers is what the original would have answered, up to the order among different
-        clients within one outcome. Where the connections are gone too, feed `ConnectionLost` for
-        each of `snapshot.connections`.
+        clients and topics that come due at one instant or are sent something in one outcome.
+        Where the connections are gone too, feed `ConnectionLost` for each of
+        `snapshot.connections`.
 
         Args:
             snapshot: What `snapshot` gave.
