@@ -56,7 +56,13 @@ def test_examples_run(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)
 def test_no_block_escapes_by_its_language(page: Path) -> None:
-    assert {language for language, _, _ in blocks(page)} <= {"python", "sh", "toml", "text"}
+    assert {language for language, _, _ in blocks(page)} <= {
+        "python",
+        "sh",
+        "toml",
+        "text",
+        "mermaid",
+    }
     assert page.read_text().count("\n```") % 2 == 0
     assert ">>>" not in FENCE.sub("", page.read_text())
 

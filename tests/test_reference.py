@@ -30,6 +30,16 @@ from mqtt_sessions.policy import (
 )
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.session import Counters, InFlight, Session
+from mqtt_sessions.snapshots import (
+    ConnectionSnapshot,
+    ReplaySnapshot,
+    RetainedSnapshot,
+    RoutedSnapshot,
+    SessionContents,
+    SessionSnapshot,
+    StoreSnapshot,
+    WillFanoutSnapshot,
+)
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.topic_aliases import InboundAliases, OutboundAliases
@@ -53,6 +63,16 @@ PAGES: dict[str, tuple[type, ...]] = {
     "reason-codes.md": (ReasonCode, ConnectReturnCode),
     "time.md": (Deadline, DeadlineKind),
     "store.md": (Counters, InFlight, Phase, Outcome),
+    "snapshots.md": (
+        StoreSnapshot,
+        SessionSnapshot,
+        SessionContents,
+        ConnectionSnapshot,
+        ReplaySnapshot,
+        RetainedSnapshot,
+        WillFanoutSnapshot,
+        RoutedSnapshot,
+    ),
     "topics.md": (),
     "wire.md": (wire.Role, *get_args(wire.Packet), wire.PacketType),
 }

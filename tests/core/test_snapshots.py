@@ -222,7 +222,7 @@ def busy() -> World:
     world.connect("w", "w", will=will("t", 7, b"will", qos=1, retain=True))
     world.disconnect("w", reason_code=4)
     world.connect("v", "v", will=will("t", 0, b"fanned out", qos=1))
-    world.connect("k", "k", keep_alive=1)
+    world.connect("k", "k", keep_alive=1, principal="somebody")
     world.lose("v")
     return world
 
