@@ -60,6 +60,20 @@ IMPURE = {
 }
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 WIRE = sorted((PACKAGE / "wire").glob("*.py"))
+TESTING = sorted((PACKAGE / "testing").glob("*.py"))
+MODEL = [path for path in TESTING if path.stem.startswith("model")]
+
+# What a broker takes in and gives out, as values; nothing that does anything with them.
+VALUES = {
+    "_values",
+    "reason_codes",
+    "messages",
+    "subscriptions",
+    "policy",
+    "events",
+    "actions",
+    "notices",
+}
 
 
 def imports(path: Path, *, at_run_time: bool = False) -> Iterator[str]:
@@ -149,6 +163,25 @@ def test_nothing_imports_the_codec(path: Path) -> None:
     assert not [name for name in own_imports(path) if name.split(".")[0] == "wire"]
 
 
+@pytest.mark.parametrize("path", [*CORE, *WIRE, PACKAGE / "__init__.py"], ids=ident)
+def test_nothing_imports_the_testing_kit(path: Path) -> None:
+    assert not [name for name in own_imports(path) if name.split(".")[0] == "testing"]
+
+
+@pytest.mark.parametrize("path", MODEL, ids=ident)
+def test_the_model_shares_nothing_with_the_core_but_values(path: Path) -> None:
+    used = {name.split(".")[0] for name in own_imports(path) if not name.startswith("testing.")}
+    assert used <= VALUES
+    beside = [name for name in own_imports(path) if name.startswith("testing.")]
+    assert all(name.removeprefix("testing.").startswith("model") for name in beside)
+
+
+@pytest.mark.parametrize("path", TESTING, ids=ident)
+def test_only_what_needs_hypothesis_imports_it(path: Path) -> None:
+    wanted = path.stem in {"__init__", "strategies", "machine"}
+    assert wanted or "hypothesis" not in {name.partition(".")[0] for name in imports(path)}
+
+
 @pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
 def test_no_builtin_that_does_input_or_output(path: Path) -> None:
     called = {
@@ -159,12 +192,12 @@ def test_no_builtin_that_does_input_or_output(path: Path) -> None:
     assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *TESTING], ids=ident)
 def test_modules_stay_readable_at_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 660  # about 600, and a tenth of grace
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *TESTING], ids=ident)
 def test_functions_fit_on_a_screen(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
