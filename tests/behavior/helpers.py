@@ -63,6 +63,7 @@ KEPT = 3600
 """Session Expiry Interval of a 5.0 client that keeps its session, where the number is no matter."""
 
 spec = pytest.mark.spec
+fault = pytest.mark.fault
 all_versions = pytest.mark.parametrize("version", [3, 4, 5], ids=["3.1", "3.1.1", "5.0"])
 old_versions = pytest.mark.parametrize("version", [3, 4], ids=["3.1", "3.1.1"])
 both_versions = pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5.0"])

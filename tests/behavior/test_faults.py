@@ -32,6 +32,7 @@ from .helpers import (
     all_versions,
     closed_with,
     codes,
+    fault,
     ids,
     numbered,
     only,
@@ -45,7 +46,15 @@ from .helpers import (
 # ---------------------------------------------------------------- identifiers, windows, order
 
 
-@spec("5.0 MQTT-2.2.1-4", "5.0 MQTT-4.3.2-1", "5.0 MQTT-4.3.3-1", "3.1.1 MQTT-2.3.1-4")
+@fault(1)
+@spec(
+    "5.0 MQTT-2.2.1-4",
+    "5.0 MQTT-4.3.2-1",
+    "5.0 MQTT-4.3.3-1",
+    "3.1.1 MQTT-2.3.1-4",
+    "3.1.1 MQTT-4.3.2-1 (a)",
+    "3.1.1 MQTT-4.3.3-1 (a)",
+)
 @all_versions
 def test_packet_id_does_not_wrap_onto_one_in_flight(version: int) -> None:
     """Fault 1."""
@@ -63,7 +72,8 @@ def test_packet_id_does_not_wrap_onto_one_in_flight(version: int) -> None:
     assert ids(alice.take()) == [4, 5]
 
 
-@spec("5.0 MQTT-2.2.1-3", "3.1.1 MQTT-2.3.1-2")
+@fault(2)
+@spec("NN-6.1")
 @all_versions
 def test_both_directions_use_the_same_packet_id_at_once(version: int) -> None:
     """Fault 2."""
@@ -83,7 +93,8 @@ def test_both_directions_use_the_same_packet_id_at_once(version: int) -> None:
     assert alice.session.in_flight == ()
 
 
-@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2")
+@fault(3)
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2 (a)", "5.0 MQTT-4.9.0-2 (b)", "NN-8.4")
 def test_resume_with_a_smaller_receive_maximum_re_sends_no_more_than_it_allows() -> None:
     """Fault 3."""
     world = World()
@@ -106,7 +117,8 @@ def test_resume_with_a_smaller_receive_maximum_re_sends_no_more_than_it_allows()
     assert world.drops() == []
 
 
-@spec("5.0 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-6")
+@fault(4)
+@spec("5.0 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-6 (a)", "NN-8.3", "NN-15.3")
 @all_versions
 def test_redelivery_keeps_the_order_of_first_sending_across_the_wrap(version: int) -> None:
     """Fault 4."""
@@ -126,7 +138,8 @@ def test_redelivery_keeps_the_order_of_first_sending_across_the_wrap(version: in
     ]
 
 
-@spec("5.0 MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6")
+@fault(5)
+@spec("5.0 MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6 (e)", "NN-10.7")
 @all_versions
 def test_new_messages_do_not_overtake_queued_ones(version: int) -> None:
     """Fault 5: whatever frees the slot, an ack, a refusal, a resume, or a writable connection."""
@@ -147,7 +160,8 @@ def test_new_messages_do_not_overtake_queued_ones(version: int) -> None:
     assert alice.acknowledge_all() == numbered(6, start=2)
 
 
-@spec("5.0 MQTT-4.9.0-2", "5.0 MQTT-4.4.0-2")
+@fault(6)
+@spec("5.0 MQTT-4.4.0-2", "5.0 MQTT-3.3.4-9", "NN-10.1")
 def test_send_quota_neither_leaks_nor_grows() -> None:
     """Fault 6: every way in which an exchange ends gives one unit back, and only one."""
     world = World()
@@ -172,7 +186,8 @@ def test_send_quota_neither_leaks_nor_grows() -> None:
     assert quota == [0, 1, 1, 2, 3, 3, 3, 4, 4]
 
 
-@spec("5.0 MQTT-4.3.2-3", "3.1.1 MQTT-4.3.2-1")
+@fault(7)
+@spec("5.0 MQTT-4.3.2-3", "3.1.1 MQTT-4.3.2-1 (c)")
 @all_versions
 def test_puback_out_of_order_settles_its_own_message(version: int) -> None:
     """Fault 7."""
@@ -191,6 +206,7 @@ def test_puback_out_of_order_settles_its_own_message(version: int) -> None:
     assert alice.session.in_flight == ()
 
 
+@fault(8)
 @all_versions
 def test_backlog_is_not_capped_by_packet_ids(version: int) -> None:
     """Fault 8: identifiers are taken at sending, so a queue may be longer than there are any."""
@@ -209,7 +225,8 @@ def test_backlog_is_not_capped_by_packet_ids(version: int) -> None:
     assert ids(alice.take()) == [1, 2]
 
 
-@spec("5.0 MQTT-3.3.4-10", "5.0 MQTT-4.9.0-3")
+@fault(9)
+@spec("5.0 MQTT-3.3.4-10", "5.0 MQTT-4.9.0-3", "NN-8.4b")
 def test_pubrel_does_not_wait_for_a_full_window() -> None:
     """Fault 9."""
     world = World()
@@ -234,7 +251,8 @@ def test_pubrel_does_not_wait_for_a_full_window() -> None:
 # ---------------------------------------------------------------- QoS 2
 
 
-@spec("5.0 MQTT-4.3.3-10", "5.0 MQTT-3.3.1-3", "3.1.1 MQTT-4.3.3-2", "3.1.1 MQTT-3.3.1-3")
+@fault(10)
+@spec("5.0 MQTT-4.3.3-10 (a)", "3.1.1 MQTT-4.3.3-2 (b)", "NN-6.4")
 @pytest.mark.parametrize("dup", [False, True])
 @all_versions
 def test_repeated_qos2_publish_is_answered_again_and_handed_on_once(
@@ -255,7 +273,8 @@ def test_repeated_qos2_publish_is_answered_again_and_handed_on_once(
     assert alice.pubrel(7) == [SendPubcomp(alice.connection, 7, OK)]
 
 
-@spec("5.0 MQTT-3.3.1-3", "5.0 MQTT-4.3.2-5", "5.0 MQTT-4.3.3-12")
+@fault(10)
+@spec("NN-7.10")
 @pytest.mark.parametrize("qos", [1, 2])
 @all_versions
 def test_repeat_whose_first_copy_never_arrived_is_handed_on(version: int, qos: int) -> None:
@@ -272,7 +291,16 @@ def test_repeat_whose_first_copy_never_arrived_is_handed_on(version: int, qos: i
     assert bob.received() == [b"first here"]
 
 
-@spec("5.0 MQTT-4.3.3-6", "5.0 MQTT-4.3.3-5", "5.0 MQTT-4.4.0-1", "3.1.1 MQTT-4.3.3-1")
+@fault(11)
+@spec(
+    "5.0 MQTT-4.3.3-6",
+    "5.0 MQTT-4.3.3-5",
+    "5.0 MQTT-4.4.0-1 (c)",
+    "3.1.1 MQTT-4.3.3-1 (e)",
+    "3.1.1 MQTT-4.3.3-1 (f)",
+    "3.1.1 MQTT-4.4.0-1 (c)",
+    "NN-8.2 (a)",
+)
 @all_versions
 def test_resume_sends_pubrel_again_and_never_the_publish_behind_it(version: int) -> None:
     """Fault 11."""
@@ -289,7 +317,21 @@ def test_resume_sends_pubrel_again_and_never_the_publish_behind_it(version: int)
     assert world.reconnect(alice).take()[1:] == []
 
 
-@spec("5.0 MQTT-3.3.1-1", "3.1.1 MQTT-3.3.1-1", "5.0 MQTT-4.3.2-2", "5.0 MQTT-4.3.3-2")
+@fault(11)
+@spec(
+    "5.0 MQTT-3.3.1-1",
+    "5.0 MQTT-4.3.2-2",
+    "5.0 MQTT-4.3.3-2",
+    "5.0 MQTT-4.4.0-1 (a)",
+    "5.0 MQTT-4.4.0-1 (b)",
+    "3.1.1 MQTT-3.3.1-1",
+    "3.1.1 MQTT-4.3.2-1 (b)",
+    "3.1.1 MQTT-4.3.3-1 (b)",
+    "3.1.1 MQTT-2.3.1-3 (a)",
+    "3.1.1 MQTT-4.4.0-1 (a)",
+    "3.1.1 MQTT-4.4.0-1 (b)",
+    "NN-8.2 (a)",
+)
 @pytest.mark.parametrize("qos", [1, 2])
 @all_versions
 def test_dup_is_0_at_first_and_1_on_re_sending(version: int, qos: int) -> None:
@@ -305,7 +347,8 @@ def test_dup_is_0_at_first_and_1_on_re_sending(version: int, qos: int) -> None:
         assert sent_again(alice.take()) == [(1, b"1", True)]
 
 
-@spec("5.0 MQTT-4.3.3-4", "5.0 MQTT-4.4.0-2")
+@fault(12)
+@spec("5.0 MQTT-4.4.0-2", "5.0 MQTT-4.3.3-4 (c)", "NN-7.7 (a)")
 def test_negative_pubrec_ends_the_exchange() -> None:
     """Fault 12."""
     world = World()
@@ -319,7 +362,8 @@ def test_negative_pubrec_ends_the_exchange() -> None:
     assert world.reconnect(alice).take()[1:] == []
 
 
-@spec("5.0 MQTT-3.6.2-1", "5.0 MQTT-4.3.3-4")
+@fault(12)
+@spec("5.0 MQTT-3.6.2-1", "5.0 MQTT-4.3.3-4 (b)", "NN-7.6 (a)")
 @all_versions
 def test_repeated_pubrec_gets_pubrel_again(version: int) -> None:
     """Fault 12."""
@@ -335,7 +379,8 @@ def test_repeated_pubrec_gets_pubrel_again(version: int) -> None:
     assert alice.pubrec(1) == [SendPubrel(alice.connection, 1, RC.PACKET_IDENTIFIER_NOT_FOUND)]
 
 
-@spec("5.0 MQTT-4.3.3-11", "5.0 MQTT-3.7.2-1", "3.1.1 MQTT-4.3.3-2")
+@fault(13)
+@spec("5.0 MQTT-4.3.3-11", "5.0 MQTT-3.7.2-1", "3.1.1 MQTT-4.3.3-2 (c)", "NN-7.4")
 @all_versions
 def test_unknown_pubrel_gets_pubcomp_and_the_connection_stays(version: int) -> None:
     """Fault 13."""
@@ -346,7 +391,8 @@ def test_unknown_pubrel_gets_pubcomp_and_the_connection_stays(version: int) -> N
     assert alice.session.connected
 
 
-@spec("5.0 MQTT-4.3.3-10", "5.0 MQTT-4.1.0-1", "3.1.1 MQTT-4.1.0-1")
+@fault(14)
+@spec("5.0 MQTT-4.3.3-10 (b)", "3.1.1 MQTT-4.1.0-1", "3.1.1 MQTT-4.3.3-2 (b)", "NN-1.7 (e)")
 @all_versions
 def test_inbound_qos2_identifiers_outlive_the_connection(version: int) -> None:
     """Fault 14."""
@@ -368,7 +414,8 @@ def test_inbound_qos2_identifiers_outlive_the_connection(version: int) -> None:
     assert alice.session.inbound_packet_ids == ()
 
 
-@spec("5.0 MQTT-4.3.3-7", "5.0 MQTT-4.3.3-13", "5.0 MQTT-3.3.2-5")
+@fault(15)
+@spec("5.0 MQTT-4.3.3-7", "NN-9.2")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_expiry_does_not_kill_an_exchange_that_has_begun(qos: int) -> None:
     """Fault 15."""
@@ -393,6 +440,7 @@ def test_expiry_does_not_kill_an_exchange_that_has_begun(qos: int) -> None:
     assert world.drops() == []
 
 
+@fault(16)
 def test_inbound_time_out_is_exact_and_told() -> None:
     """Fault 16."""
     world = World(policy=ExpiryPolicy(inbound_qos2_interval=300))
@@ -412,6 +460,7 @@ def test_inbound_time_out_is_exact_and_told() -> None:
 # ---------------------------------------------------------------- expiry
 
 
+@fault(17)
 @spec("5.0 MQTT-4.1.0-2")
 @pytest.mark.parametrize("on_time", [True, False], ids=["timer on time", "timer late"])
 def test_expired_session_is_not_resumed(on_time: bool) -> None:
@@ -427,6 +476,8 @@ def test_expired_session_is_not_resumed(on_time: bool) -> None:
     assert world.take_notices(SessionEnded) == [SessionEnded("alice", EndReason.EXPIRED)]
 
 
+@fault(17)
+@spec("NN-1.1")
 def test_session_expiry_counts_from_the_last_close_and_is_never_restarted() -> None:
     """Fault 17."""
     world = World()
@@ -446,7 +497,8 @@ def test_session_expiry_counts_from_the_last_close_and_is_never_restarted() -> N
     assert "alice" not in world.store
 
 
-@spec("5.0 MQTT-3.1.2-8")
+@fault(18)
+@spec("5.0 MQTT-3.1.2-8 (a)")
 def test_pending_wills_go_in_order_of_their_instants() -> None:
     """Fault 18: not in order of their delays."""
     world = World()
@@ -466,6 +518,8 @@ def test_pending_wills_go_in_order_of_their_instants() -> None:
     assert bob.received() == [b"B"]
 
 
+@fault(18)
+@spec("5.0 MQTT-3.1.2-8 (a)", "NN-1.7 (f)")
 def test_will_delay_counts_from_the_end_of_the_connection() -> None:
     """Fault 18."""
     world = World()
@@ -479,7 +533,8 @@ def test_will_delay_counts_from_the_end_of_the_connection() -> None:
     assert len(world.take_notices(WillPublished)) == 1
 
 
-@spec("5.0 MQTT-3.1.2-8")
+@fault(18)
+@spec("5.0 MQTT-3.1.2-8 (b)", "NN-4.1")
 @pytest.mark.parametrize("expiry", [None, 0, 7])
 def test_will_is_not_delayed_beyond_its_session(expiry: int | None) -> None:
     """Fault 18."""
@@ -493,6 +548,7 @@ def test_will_is_not_delayed_beyond_its_session(expiry: int | None) -> None:
     assert "alice" not in world.store
 
 
+@fault(19)
 @spec("5.0 MQTT-3.3.2-5")
 def test_expired_messages_leave_the_queue_untouched() -> None:
     """Fault 19: nobody has to touch the queue, and they never push out live ones."""
@@ -513,6 +569,7 @@ def test_expired_messages_leave_the_queue_untouched() -> None:
     assert world.reconnect(alice).received() == [b"lives", b"new", b"newer"]
 
 
+@fault(19)
 def test_full_queue_with_a_late_timer_drops_what_has_expired_first() -> None:
     """Fault 19."""
     world = World(limits=SessionLimits(maximum_queued_messages=2))
@@ -527,6 +584,7 @@ def test_full_queue_with_a_late_timer_drops_what_has_expired_first() -> None:
     assert [each.message.payload for each in alice.session.queued()] == [b"lives", b"new"]
 
 
+@fault(19)
 def test_draining_goes_on_behind_an_expired_message() -> None:
     """Fault 19."""
     world = World()
@@ -539,7 +597,8 @@ def test_draining_goes_on_behind_an_expired_message() -> None:
     assert world.reconnect(alice).received() == [b"1", b"3", b"5"]
 
 
-@spec("5.0 MQTT-3.3.2-6")
+@fault(20)
+@spec("5.0 MQTT-3.3.2-6", "NN-9.1", "NN-9.3")
 def test_retained_message_tells_what_is_left_of_its_interval() -> None:
     """Fault 20."""
     world = World()
@@ -555,7 +614,8 @@ def test_retained_message_tells_what_is_left_of_its_interval() -> None:
     assert payloads(alice.subscribe("a")) == []
 
 
-@spec("5.0 MQTT-3.1.2-23")
+@fault(21)
+@spec("5.0 MQTT-3.1.2-23", "NN-1.2")
 def test_largest_interval_is_never_and_the_one_before_it_is_136_years() -> None:
     """Fault 21."""
     world = World()
@@ -568,6 +628,7 @@ def test_largest_interval_is_never_and_the_one_before_it_is_136_years() -> None:
     assert "never" in world.store
 
 
+@fault(21)
 def test_policy_beyond_32_bits_is_told_as_never() -> None:
     """Fault 21: CONNACK has four bytes for it."""
     world = World(policy=ExpiryPolicy(maximum_session_expiry_interval=10**12))
@@ -577,6 +638,7 @@ def test_policy_beyond_32_bits_is_told_as_never() -> None:
     assert alice.session.expires_at == world.now + 10**12
 
 
+@fault(21)
 def test_message_default_beyond_32_bits_fits_its_property() -> None:
     """Fault 21."""
     policy = ExpiryPolicy(default_message_expiry_interval=10**12, show_default_message_expiry=True)
@@ -589,6 +651,8 @@ def test_message_default_beyond_32_bits_fits_its_property() -> None:
     assert publish.message_expiry_interval == 0xFFFFFFFF
 
 
+@fault(22)
+@spec("NN-1.2")
 def test_absent_interval_is_0_and_not_the_servers_default() -> None:
     """Fault 22."""
     world = World(policy=ExpiryPolicy(default_session_expiry_interval=500))
@@ -598,7 +662,8 @@ def test_absent_interval_is_0_and_not_the_servers_default() -> None:
     assert "alice" not in world.store
 
 
-@spec("5.0 MQTT-3.1.2-23")
+@fault(22)
+@spec("5.0 MQTT-3.1.2-23", "NN-1.4")
 def test_disconnect_keeps_absent_and_0_apart() -> None:
     """Fault 22."""
     world = World()
@@ -608,6 +673,8 @@ def test_disconnect_keeps_absent_and_0_apart() -> None:
     assert "zero" not in world.store
 
 
+@fault(22)
+@spec("NN-1.3")
 def test_cap_is_told_in_connack_and_holds_for_disconnect() -> None:
     """Fault 22."""
     world = World(policy=ExpiryPolicy(maximum_session_expiry_interval=60))
@@ -617,6 +684,8 @@ def test_cap_is_told_in_connack_and_holds_for_disconnect() -> None:
     assert alice.session.expires_at == world.now + 60
 
 
+@fault(23)
+@spec("NN-9.4")
 def test_interval_0_means_at_once_and_never_means_never() -> None:
     """Fault 23: in sessions, in messages, in retained messages alike."""
     world = World()
@@ -635,6 +704,7 @@ def test_interval_0_means_at_once_and_never_means_never() -> None:
     assert "never" in world.store
 
 
+@fault(24)
 def test_all_that_is_due_is_done_in_one_go() -> None:
     """Fault 24: sessions, messages, retained messages and wills that are due at one instant."""
     world = World()
@@ -665,6 +735,8 @@ def test_all_that_is_due_is_done_in_one_go() -> None:
     assert (deadline.kind, deadline.subject) == (DeadlineKind.SESSION_EXPIRY, "later")
 
 
+@fault(25)
+@spec("NN-4.6")
 def test_delayed_will_is_not_born_expired() -> None:
     """Fault 25: its expiry counts from publication."""
     world = World()
@@ -681,7 +753,8 @@ def test_delayed_will_is_not_born_expired() -> None:
 # ---------------------------------------------------------------- wills and take-over
 
 
-@spec("5.0 MQTT-3.1.4-3", "3.1.1 MQTT-3.1.4-2", "5.0 MQTT-3.1.2-8", "3.1.1 MQTT-3.1.2-8")
+@fault(26)
+@spec("5.0 MQTT-3.1.2-8 (a)", "3.1.1 MQTT-3.1.2-8 (a)", "NN-3.2")
 @pytest.mark.parametrize("keep", [False, True])
 @all_versions
 def test_take_over_publishes_the_will(version: int, keep: bool) -> None:
@@ -695,6 +768,8 @@ def test_take_over_publishes_the_will(version: int, keep: bool) -> None:
     assert bob.received() == [b"bye"]
 
 
+@fault(26)
+@spec("NN-3.3")
 def test_session_with_interval_0_is_not_inherited_at_take_over() -> None:
     """Fault 26."""
     world = World()
@@ -709,6 +784,8 @@ def test_session_with_interval_0_is_not_inherited_at_take_over() -> None:
     assert bob.received() == [b"bye"]
 
 
+@fault(27)
+@spec("5.0 MQTT-3.1.2-8 (b)", "NN-4.4")
 def test_disconnect_with_will_and_new_interval_0_sends_the_will() -> None:
     """Fault 27."""
     world = World()
@@ -721,7 +798,8 @@ def test_disconnect_with_will_and_new_interval_0_sends_the_will() -> None:
     assert bob.received() == [b"bye"]
 
 
-@spec("5.0 MQTT-3.14.4-3", "5.0 MQTT-3.1.2-8")
+@fault(28)
+@spec("5.0 MQTT-3.1.2-8 (a)", "5.0 MQTT-3.14.2-1", "NN-4.4")
 @pytest.mark.parametrize("code", [0x04, 0x80, 0x81, 0x82, 0x90, 0x97, 0x98, 0x03, 0x7F, 0xFF])
 def test_only_code_0_suppresses_the_will(code: int) -> None:
     """Fault 28: undefined codes do not either."""
@@ -731,7 +809,8 @@ def test_only_code_0_suppresses_the_will(code: int) -> None:
     assert [notice.message.payload for notice in world.take_notices(WillPublished)] == [b"bye"]
 
 
-@spec("5.0 MQTT-3.1.3-9", "5.0 MQTT-3.1.2-10")
+@fault(28)
+@spec("5.0 MQTT-3.1.3-9", "5.0 MQTT-3.1.2-8 (d)", "5.0 MQTT-3.1.2-10 (a)")
 def test_will_is_published_neither_despite_a_resume_nor_twice() -> None:
     """Fault 28."""
     world = World()
@@ -751,6 +830,7 @@ def test_will_is_published_neither_despite_a_resume_nor_twice() -> None:
     assert [notice.message.payload for notice in world.take_notices(WillPublished)] == [b"2"]
 
 
+@fault(29)
 @spec("5.0 MQTT-4.5.0-1", "3.1.1 MQTT-4.5.0-1")
 @all_versions
 def test_nothing_is_lost_while_a_session_goes_from_connection_to_connection(version: int) -> None:
@@ -773,7 +853,8 @@ def test_nothing_is_lost_while_a_session_goes_from_connection_to_connection(vers
     assert seen == [b"%d" % number for number in range(12)]
 
 
-@spec("5.0 MQTT-3.1.4-3", "3.1.1 MQTT-3.1.4-2")
+@fault(30)
+@spec("5.0 MQTT-3.1.4-3 (a)", "5.0 MQTT-3.1.4-3 (b)", "3.1.1 MQTT-3.1.4-2")
 @pytest.mark.parametrize("clean", [False, True])
 @all_versions
 def test_old_connection_is_told_and_closed_at_every_take_over(version: int, clean: bool) -> None:
@@ -789,6 +870,8 @@ def test_old_connection_is_told_and_closed_at_every_take_over(version: int, clea
         old = new
 
 
+@fault(31)
+@spec("NN-3.5")
 @all_versions
 def test_late_events_of_the_old_connection_touch_nothing(version: int) -> None:
     """Fault 31."""
@@ -816,6 +899,7 @@ def test_late_events_of_the_old_connection_touch_nothing(version: int) -> None:
 # ---------------------------------------------------------------- subscriptions and retained
 
 
+@fault(32)
 def test_subscriber_gets_retained_messages_of_its_own_filters_only() -> None:
     """Fault 32."""
     world = World()
@@ -828,6 +912,7 @@ def test_subscriber_gets_retained_messages_of_its_own_filters_only() -> None:
     assert payloads(alice.subscribe("hers")) == []
 
 
+@fault(32)
 @spec("3.1.1 MQTT-3.3.1-9", "5.0 MQTT-3.3.1-12")
 @all_versions
 def test_offline_messages_come_with_retain_0(version: int) -> None:
@@ -841,7 +926,8 @@ def test_offline_messages_come_with_retain_0(version: int) -> None:
     assert delivery.retain is False
 
 
-@spec("5.0 MQTT-3.8.4-8", "3.1.1 MQTT-3.8.4-6")
+@fault(32)
+@spec("5.0 MQTT-3.8.4-8", "3.1.1 MQTT-3.8.4-6", "NN-7.1", "NN-14.1")
 @pytest.mark.parametrize(("published", "granted"), [(p, g) for p in (0, 1, 2) for g in (0, 1, 2)])
 @all_versions
 def test_delivery_qos_is_the_smaller_of_published_and_granted(
@@ -861,7 +947,8 @@ def test_delivery_qos_is_the_smaller_of_published_and_granted(
     assert retained.delivery.qos == min(published, granted)
 
 
-@spec("5.0 MQTT-3.8.4-3", "3.1.1 MQTT-3.8.4-3")
+@fault(32)
+@spec("5.0 MQTT-3.8.4-3", "3.1.1 MQTT-3.8.4-3 (a)")
 @all_versions
 def test_subscribing_again_changes_the_qos(version: int) -> None:
     """Fault 32."""
@@ -874,7 +961,8 @@ def test_subscribing_again_changes_the_qos(version: int) -> None:
         assert delivery.qos == qos
 
 
-@spec("5.0 MQTT-4.7.2-1", "3.1.1 MQTT-4.7.2-1")
+@fault(33)
+@spec("5.0 MQTT-4.7.2-1", "3.1.1 MQTT-4.7.2-1", "NN-14.5 (e)")
 @all_versions
 def test_leading_wildcards_do_not_match_dollar_topics(version: int) -> None:
     """Fault 33: neither live nor retained ones."""
@@ -890,6 +978,7 @@ def test_leading_wildcards_do_not_match_dollar_topics(version: int) -> None:
     assert alice.received() == [b"asked for"]
 
 
+@fault(34)
 @spec("5.0 MQTT-3.3.4-3", "5.0 MQTT-3.3.4-4")
 def test_all_identifiers_of_overlaps_come_and_no_others() -> None:
     """Fault 34."""
@@ -908,7 +997,8 @@ def test_all_identifiers_of_overlaps_come_and_no_others() -> None:
     assert [sorted(each.subscription_ids) for each in bob.deliveries()] == [[100, 100, 101]]
 
 
-@spec("5.0 MQTT-3.3.4-3")
+@fault(34)
+@spec("5.0 MQTT-3.3.4-3", "NN-14.5 (d)")
 def test_retained_messages_carry_the_identifier_of_their_subscription() -> None:
     """Fault 34."""
     world = World()
@@ -918,6 +1008,7 @@ def test_retained_messages_carry_the_identifier_of_their_subscription() -> None:
     assert publish.delivery.subscription_ids == (5,)
 
 
+@fault(35)
 @spec("5.0 MQTT-3.10.4-2", "3.1.1 MQTT-3.10.4-2")
 @all_versions
 def test_unsubscribed_filters_do_not_come_back(version: int) -> None:
@@ -934,6 +1025,7 @@ def test_unsubscribed_filters_do_not_come_back(version: int) -> None:
     assert alice.received() == [b"c"]
 
 
+@fault(35)
 @all_versions
 def test_acknowledged_messages_do_not_come_back(version: int) -> None:
     """Fault 35."""
@@ -947,6 +1039,7 @@ def test_acknowledged_messages_do_not_come_back(version: int) -> None:
     assert payloads(alice.take()) == []
 
 
+@fault(35)
 def test_binary_payloads_stay_what_they_are() -> None:
     """Fault 35."""
     world = World()
@@ -958,6 +1051,7 @@ def test_binary_payloads_stay_what_they_are() -> None:
     assert world.reconnect(alice).received() == [every_byte]
 
 
+@fault(37)
 @all_versions
 def test_in_flight_messages_come_back_to_the_subscriber_not_to_the_publisher(version: int) -> None:
     """Fault 37."""
@@ -979,7 +1073,8 @@ def body(delivery: object, version: int) -> int:
     return len(delivery.message.payload)  # type: ignore[attr-defined]
 
 
-@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25")
+@fault(38)
+@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25", "NN-11.1", "NN-11.2")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_oversized_message_takes_no_slot_and_stalls_nobody(qos: int) -> None:
     """Fault 38: what is as large as the limit fits."""
@@ -996,7 +1091,8 @@ def test_oversized_message_takes_no_slot_and_stalls_nobody(qos: int) -> None:
     assert publish.packet_id == (1 if qos else None)
 
 
-@spec("5.0 MQTT-3.1.2-25")
+@fault(38)
+@spec("5.0 MQTT-3.1.2-25", "NN-11.2")
 def test_oversized_message_in_the_queue_stalls_nobody() -> None:
     """Fault 38."""
     world = World(size_of=body)
@@ -1009,6 +1105,7 @@ def test_oversized_message_in_the_queue_stalls_nobody() -> None:
     assert [reason for _, _, reason in world.drops()] == ["too_large", "too_large"]
 
 
+@fault(39)
 def test_queue_bound_holds_offline_and_counts_topic_and_properties() -> None:
     """Fault 39."""
     world = World(limits=SessionLimits(maximum_queued_messages=None, maximum_queued_bytes=1_000))
@@ -1030,6 +1127,8 @@ def test_queue_bound_holds_offline_and_counts_topic_and_properties() -> None:
     assert alice.session.queue_depth == 1_000 // (300 + 64)
 
 
+@fault(40)
+@spec("5.0 MQTT-3.3.4-9")
 @all_versions
 def test_resume_burst_is_bounded_by_the_send_window(version: int) -> None:
     """Fault 40."""
@@ -1044,6 +1143,7 @@ def test_resume_burst_is_bounded_by_the_send_window(version: int) -> None:
     assert alice.session.queue_depth == 7
 
 
+@fault(41)
 def test_no_drop_goes_without_a_trace() -> None:
     """Fault 41: every reason is counted, and the notice carries the message."""
     world = World(limits=SessionLimits(maximum_queued_messages=2), size_of=body)
@@ -1068,6 +1168,8 @@ def test_no_drop_goes_without_a_trace() -> None:
     assert totals.accepted == totals.completed + sum(totals.dropped.values()) == 5
 
 
+@fault(43)
+@spec("NN-7.1")
 def test_one_clients_acknowledgements_do_not_touch_anothers_copy() -> None:
     """Fault 43."""
     world = World()

@@ -43,7 +43,7 @@ def body(delivery: Delivery, version: int) -> int:
 # ---------------------------------------------------------------- the send window
 
 
-@spec("5.0 MQTT-4.9.0-1", "5.0 MQTT-4.9.0-2", "5.0 MQTT-3.3.4-9")
+@spec("5.0 MQTT-4.9.0-1", "5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2 (b)")
 @pytest.mark.parametrize(
     ("receive_maximum", "limit", "window"),
     [(None, 32, 32), (5, 32, 5), (65_535, 32, 32), (40, 32, 32), (1, 1, 1), (50, 65_535, 50)],
@@ -62,6 +62,7 @@ def test_window_is_the_smaller_of_receive_maximum_and_limit(
     assert alice.session.queue_depth == 60 - window
 
 
+@spec("NN-10.6")
 @pytest.mark.parametrize("version", [3, 4])
 def test_3_x_client_has_the_local_window(version: int) -> None:
     """NN-10.6: a free choice there."""
@@ -74,7 +75,7 @@ def test_3_x_client_has_the_local_window(version: int) -> None:
     assert alice.acknowledge_all() == numbered(5)
 
 
-@spec("5.0 MQTT-4.9.0-2", "5.0 MQTT-3.3.4-9")
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2 (b)", "NN-10.1")
 def test_a_unit_is_free_at_puback_pubcomp_and_negative_pubrec_and_not_at_pubrec() -> None:
     """NN-10.1."""
     world = World()
@@ -108,6 +109,7 @@ def test_all_other_packets_are_answered_at_quota_0() -> None:
     assert len(alice.ping()) == 1
 
 
+@spec("NN-10.3", "NN-10.7")
 def test_qos_0_goes_on_at_quota_0_unless_something_waits_before_it() -> None:
     """NN-10.3, NN-10.7: nothing overtakes."""
     world = World()
@@ -123,7 +125,7 @@ def test_qos_0_goes_on_at_quota_0_unless_something_waits_before_it() -> None:
     assert payloads(alice.puback(1)) == [b"3", b"4"]
 
 
-@spec("5.0 MQTT-4.9.0-1")
+@spec("5.0 MQTT-4.9.0-1", "NN-10.2", "NN-1.9 (b)")
 def test_quota_starts_anew_with_each_connection() -> None:
     """NN-10.2."""
     world = World()
@@ -143,7 +145,7 @@ def test_quota_starts_anew_with_each_connection() -> None:
     assert ids(alice.take()) == [1, 2, 3, 4, 5, 6]
 
 
-@spec("5.0 MQTT-4.9.0-2")
+@spec("5.0 MQTT-4.9.0-2 (a)", "5.0 MQTT-4.9.0-2 (b)", "NN-8.4")
 def test_smaller_window_on_resume_re_sends_in_order_as_acknowledgements_come() -> None:
     """NN-8.4: acknowledgements of what was not sent again yet settle too."""
     world = World()
@@ -162,7 +164,7 @@ def test_smaller_window_on_resume_re_sends_in_order_as_acknowledgements_come() -
     assert sent_again(alice.pubcomp(4)) == [(5, b"5", False)]
 
 
-@spec("5.0 MQTT-4.9.0-2")
+@spec("5.0 MQTT-4.9.0-2 (b)", "NN-10.1", "NN-10.8")
 def test_resumed_pubrel_phase_holds_no_unit_and_its_pubcomp_returns_none() -> None:
     """NN-10.8: the quota never goes above what it was."""
     world = World()
@@ -197,7 +199,7 @@ def test_receive_maximum_of_the_server_is_told() -> None:
     assert world.connect("old", 4).connack.receive_maximum is None
 
 
-@spec("5.0 MQTT-3.3.4-7", "5.0 MQTT-4.13.1-1")
+@spec("5.0 MQTT-3.3.4-7", "5.0 MQTT-4.13.1-1 (d)", "NN-10.4")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_more_open_publishes_than_allowed_close(qos: int) -> None:
     """NN-10.4: open are those without PUBCOMP; a QoS 1 message is a unit too."""
@@ -215,6 +217,7 @@ def test_more_open_publishes_than_allowed_close(qos: int) -> None:
     assert alice.session.inbound_packet_ids == (1, 2)
 
 
+@spec("5.0 MQTT-3.3.4-7", "NN-10.4")
 def test_what_gives_a_unit_back_to_the_client() -> None:
     """PUBACK, PUBCOMP and PUBREC 0x80+ that we sent; a repeat takes no second unit."""
     world = World(options=ServerOptions(receive_maximum=1))
@@ -232,6 +235,7 @@ def test_what_gives_a_unit_back_to_the_client() -> None:
     assert closed_with(alice.publish("a", qos=2, packet_id=6)) is RC.RECEIVE_MAXIMUM_EXCEEDED
 
 
+@spec("NN-10.8")
 def test_identifier_held_from_an_earlier_connection_counts_once_it_is_repeated() -> None:
     """NN-10.8, in the other direction."""
     world = World(options=ServerOptions(receive_maximum=1))
@@ -271,7 +275,7 @@ def test_3_x_client_is_never_closed_for_what_it_cannot_know(version: int) -> Non
 # ---------------------------------------------------------------- Maximum Packet Size
 
 
-@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25")
+@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25", "NN-8.7 (a)", "NN-8.7 (b)")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_re_sent_packet_that_has_become_too_large(qos: int) -> None:
     """NN-8.7: QoS 1 is closed and its identifier free; QoS 2 is closed with PUBREL, since the
@@ -328,7 +332,7 @@ def test_size_function_sees_what_will_be_sent() -> None:
     assert ids(alice.take()) == [1]
 
 
-@spec("5.0 MQTT-3.1.2-25")
+@spec("5.0 MQTT-3.1.2-25", "NN-11.2", "NN-14.5 (b)")
 def test_retained_message_that_is_too_large_is_dropped_and_the_replay_goes_on() -> None:
     world = World(size_of=body)
     for topic_name, payload in (("a", b"1"), ("b", b"x" * 11), ("c", b"3")):
@@ -338,6 +342,7 @@ def test_retained_message_that_is_too_large_is_dropped_and_the_replay_goes_on() 
     assert world.drops() == [("alice", b"x" * 11, "too_large")]
 
 
+@spec("NN-11.1")
 def test_client_without_a_limit_gets_everything() -> None:
     world = World(size_of=lambda delivery, version: 10**9)
     alice = world.connect()
@@ -389,6 +394,7 @@ def test_congestion_holds_back_retained_messages_and_what_acks_would_release() -
     assert sorted(alice.acknowledge_all()) == [b"2", b"retained"]
 
 
+@spec("NN-8.4b")
 def test_congestion_does_not_hold_back_pubrel() -> None:
     world = World()
     alice = world.connect()
@@ -440,6 +446,7 @@ def test_writable_comes_too_late_for_a_silent_client() -> None:
 # ---------------------------------------------------------------- pacing
 
 
+@spec("NN-8.4b", "NN-10.8")
 def test_resumed_exchanges_in_both_phases_share_one_window_with_what_is_new() -> None:
     world = World(limits=SessionLimits(maximum_send_window=3))
     alice = world.connect(keep=True)

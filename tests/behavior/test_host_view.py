@@ -272,7 +272,7 @@ def alone(version: int = 5, **options: object) -> Session:
     return session
 
 
-@spec("5.0 MQTT-4.3.2-4", "5.0 MQTT-4.3.3-8")
+@spec("5.0 MQTT-4.3.2-4", "5.0 MQTT-4.3.3-8", "3.1.1 MQTT-4.3.2-2 (a)")
 @all_versions
 def test_lone_session_asks_its_host_to_route(version: int) -> None:
     session = alone(version)
@@ -284,7 +284,16 @@ def test_lone_session_asks_its_host_to_route(version: int) -> None:
     session.check()
 
 
-@spec("5.0 MQTT-4.6.0-2", "5.0 MQTT-4.6.0-3", "3.1.1 MQTT-4.6.0-2", "3.1.1 MQTT-4.6.0-3")
+@spec(
+    "5.0 MQTT-4.6.0-2",
+    "5.0 MQTT-4.6.0-3",
+    "3.1.1 MQTT-4.6.0-2",
+    "3.1.1 MQTT-4.6.0-3",
+    "3.1.1 MQTT-4.6.0-6 (b)",
+    "3.1.1 MQTT-4.6.0-6 (c)",
+    "NN-15.3",
+    "NN-15.4",
+)
 @all_versions
 def test_answers_of_the_host_leave_in_receive_order(version: int) -> None:
     """NN-15.4: for each QoS."""
@@ -301,7 +310,7 @@ def test_answers_of_the_host_leave_in_receive_order(version: int) -> None:
     session.check()
 
 
-@spec("5.0 MQTT-4.3.3-10", "5.0 MQTT-4.3.3-9")
+@spec("5.0 MQTT-4.3.3-9", "5.0 MQTT-4.3.3-10 (a)", "NN-7.2", "NN-7.7 (b)")
 def test_repeat_is_not_routed_twice_and_a_refusal_frees_the_identifier() -> None:
     session = alone()
     publish = PublishReceived(1, Message("a", b"", 2), 5)
@@ -313,6 +322,7 @@ def test_repeat_is_not_routed_twice_and_a_refusal_frees_the_identifier() -> None
     session.check()
 
 
+@spec("5.0 MQTT-4.3.3-10 (b)")
 def test_answer_that_comes_after_the_connection_is_gone_is_kept_for_the_repeat() -> None:
     session = alone()
     session.handle(PublishReceived(1, Message("a", b"", 2), 5), 0)
@@ -385,6 +395,9 @@ def test_lone_session_closes_a_peer_at_fault() -> None:
     "5.0 MQTT-3.3.2-8",
     "5.0 MQTT-3.3.2-9",
     "5.0 MQTT-3.3.2-12",
+    "5.0 MQTT-4.13.1-1 (e)",
+    "NN-1.9 (d)",
+    "NN-16.1",
 )
 def test_inbound_aliases_of_one_connection() -> None:
     aliases = InboundAliases(2)
@@ -406,7 +419,7 @@ def test_client_uses_no_alias_where_none_was_announced() -> None:
     assert InboundAliases(0).resolve("a", 1) is RC.TOPIC_ALIAS_INVALID
 
 
-@spec("5.0 MQTT-3.1.2-26", "5.0 MQTT-3.1.2-27", "5.0 MQTT-3.3.2-11")
+@spec("5.0 MQTT-3.1.2-26", "5.0 MQTT-3.1.2-27", "5.0 MQTT-3.3.2-11", "NN-16.1")
 @pytest.mark.parametrize("maximum", [0, 1, 3])
 def test_outbound_aliases_stay_within_what_the_client_takes(maximum: int) -> None:
     aliases = OutboundAliases(maximum)

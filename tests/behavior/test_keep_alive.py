@@ -53,6 +53,7 @@ def test_silent_client_is_closed_after_one_and_a_half_times(version: int, keep_a
     assert notice.reason_code is RC.KEEP_ALIVE_TIMEOUT
 
 
+@spec("NN-5.2")
 @all_versions
 def test_keep_alive_0_is_off(version: int) -> None:
     """NN-5.2."""
@@ -122,7 +123,7 @@ SIGNS_OF_LIFE = [
 ]
 
 
-@spec("5.0 MQTT-3.1.2-20", "5.0 MQTT-3.1.2-22", "3.1.1 MQTT-3.1.2-23")
+@spec("5.0 MQTT-3.1.2-22", "3.1.1 MQTT-3.1.2-24", "NN-5.5")
 @pytest.mark.parametrize("sign", SIGNS_OF_LIFE, ids=lambda sign: sign.__name__)
 @all_versions
 def test_any_packet_is_a_sign_of_life(version: int, sign: object) -> None:
@@ -171,7 +172,7 @@ def test_pingreq_is_answered_and_other_packets_are_not(version: int) -> None:
     assert alice.feed(PingReceived(alice.connection, answer=False)) == []
 
 
-@spec("5.0 MQTT-3.1.2-21", "5.0 MQTT-3.2.2-21", "5.0 MQTT-3.2.2-22")
+@spec("5.0 MQTT-3.2.2-21", "5.0 MQTT-3.2.2-22")
 @pytest.mark.parametrize(
     ("asked", "server", "in_force"), [(10, None, 10), (10, 60, 60), (0, 60, 60), (10, 0, 0)]
 )
@@ -193,7 +194,7 @@ def test_3_x_client_cannot_be_told_another_pace(version: int) -> None:
     assert world.store.next_deadline_at == world.now + 15
 
 
-@spec("5.0 MQTT-3.1.2-22", "3.1.1 MQTT-3.1.2-24", "3.1.1 MQTT-3.1.2-8")
+@spec("5.0 MQTT-3.1.2-22", "3.1.1 MQTT-3.1.2-24", "3.1.1 MQTT-3.1.2-8 (a)", "NN-4.3")
 @all_versions
 def test_keep_alive_timeout_is_a_network_failure(version: int) -> None:
     """The will is due, and the session's clock starts at the close."""

@@ -73,16 +73,17 @@ ROWS = [
 
 
 @spec(
-    "5.0 MQTT-3.1.2-4",
     "5.0 MQTT-3.1.2-5",
     "5.0 MQTT-3.2.2-2",
-    "5.0 MQTT-3.2.2-3",
     "5.0 MQTT-3.1.4-4",
-    "3.1.1 MQTT-3.1.2-4",
-    "3.1.1 MQTT-3.1.2-6",
+    "5.0 MQTT-3.1.2-4 (a)",
+    "5.0 MQTT-3.2.2-3 (a)",
     "3.1.1 MQTT-3.2.2-1",
     "3.1.1 MQTT-3.2.2-2",
     "3.1.1 MQTT-3.1.4-3",
+    "3.1.1 MQTT-3.1.2-4 (a)",
+    "3.1.1 MQTT-3.1.2-6 (a)",
+    "NN-2.2",
 )
 @pytest.mark.parametrize(("version", "clean", "interval", "old_session", "in_force"), ROWS)
 def test_what_connect_does_with_a_stored_session(
@@ -97,6 +98,7 @@ def test_what_connect_does_with_a_stored_session(
     alice = world.connect(version=version, clean=clean, expiry=interval)
     resumed = old_session == "resumed"
     assert alice.connack.session_present is (resumed and version > 3)
+    assert alice.connack.reason_code == 0
     assert alice.received() == ([b"waits"] if resumed else [])
     assert [each.topic_filter for each in alice.session.subscriptions] == ["a"] * resumed
     assert alice.session.session_expiry_interval == in_force
@@ -107,12 +109,7 @@ def test_what_connect_does_with_a_stored_session(
         assert world.take_notices(SessionEnded) == [SessionEnded("alice", EndReason.CLEAN_START)]
 
 
-@spec(
-    "5.0 MQTT-3.1.2-6",
-    "5.0 MQTT-3.2.2-3",
-    "3.1.1 MQTT-3.1.2-4",
-    "3.1.1 MQTT-3.2.2-3",
-)
+@spec("5.0 MQTT-3.1.2-6", "5.0 MQTT-3.2.2-3 (b)", "3.1.1 MQTT-3.2.2-3", "3.1.1 MQTT-3.1.2-4 (b)")
 @pytest.mark.parametrize(("version", "clean", "interval", "old_session", "in_force"), ROWS)
 def test_connect_without_a_stored_session_makes_one(
     version: int, clean: bool, interval: int | None, old_session: str, in_force: float | None
@@ -127,8 +124,11 @@ def test_connect_without_a_stored_session_makes_one(
 @spec(
     "5.0 MQTT-3.1.2-23",
     "5.0 MQTT-4.1.0-2",
-    "3.1.1 MQTT-3.1.2-4",
-    "3.1.1 MQTT-3.1.2-6",
+    "3.1.1 MQTT-3.1.2-4 (c)",
+    "3.1.1 MQTT-3.1.2-6 (b)",
+    "NN-1.1",
+    "NN-1.2",
+    "NN-1.7 (g)",
 )
 @pytest.mark.parametrize(("version", "clean", "interval", "old_session", "in_force"), ROWS)
 def test_how_long_a_session_outlives_its_connection(
@@ -168,6 +168,7 @@ def test_session_lasts_as_long_as_its_connection(version: int) -> None:
     assert alice.received() == [b"still here"]
 
 
+@spec("3.1.1 MQTT-3.1.2-4 (c)")
 @old_versions
 def test_literal_reading_of_3_1_1_keeps_sessions_for_ever(version: int) -> None:
     world = World(policy=ExpiryPolicy(default_session_expiry_interval=None))
@@ -176,7 +177,7 @@ def test_literal_reading_of_3_1_1_keeps_sessions_for_ever(version: int) -> None:
     assert "alice" in world.store
 
 
-@spec("5.0 MQTT-3.1.2-5", "5.0 MQTT-3.2.2-3")
+@spec("5.0 MQTT-3.1.2-5", "5.0 MQTT-3.2.2-3 (a)", "3.1.1 MQTT-3.2.2-2", "NN-2.1", "NN-1.7 (a)")
 @all_versions
 def test_session_without_anything_in_it_is_a_session(version: int) -> None:
     world = World()
@@ -185,7 +186,7 @@ def test_session_without_anything_in_it_is_a_session(version: int) -> None:
     assert kinds(world.notices)[-1] is SessionResumed
 
 
-@spec("5.0 MQTT-3.1.2-5")
+@spec("5.0 MQTT-3.1.2-5", "NN-1.13")
 def test_session_made_by_clean_start_is_resumed_without_it() -> None:
     """NN-1.13."""
     world = World()
@@ -203,7 +204,7 @@ def test_client_ids_are_compared_exactly(version: int) -> None:
     assert len(world.store) == 4
 
 
-@spec("3.1.1 MQTT-3.1.2-7")
+@spec("3.1.1 MQTT-3.1.2-7", "NN-1.9 (a)", "NN-14.1")
 @all_versions
 def test_retained_messages_survive_the_session_of_their_publisher(version: int) -> None:
     world = World()
@@ -219,6 +220,7 @@ def test_retained_messages_survive_the_session_of_their_publisher(version: int) 
 CAPPED = ExpiryPolicy(maximum_session_expiry_interval=60, minimum_session_expiry_interval=10)
 
 
+@spec("NN-1.3")
 @pytest.mark.parametrize(
     ("asked", "in_force", "told"),
     [
@@ -242,6 +244,7 @@ def test_connect_value_is_kept_between_floor_and_cap_and_the_client_is_told(
     assert alice.connack.session_expiry_interval == told
 
 
+@spec("NN-1.4")
 @pytest.mark.parametrize(
     ("asked", "in_force"), [(None, 30), (0, 0), (1, 1), (45, 45), (61, 60), (NEVER_ON_WIRE, 60)]
 )
@@ -265,6 +268,7 @@ def test_cap_holds_for_the_default_of_3_x(version: int) -> None:
     assert world.store["alice"].expires_at == world.now + 60
 
 
+@spec("NN-1.1")
 def test_disconnect_value_lasts_until_the_next_connect_only() -> None:
     """NN-1.1: the close restarts the clock with the value then in force."""
     world = World()
@@ -274,7 +278,7 @@ def test_disconnect_value_lasts_until_the_next_connect_only() -> None:
     assert alice.session.expires_at == world.now + 50
 
 
-@spec("5.0 MQTT-4.13.1-1")
+@spec("5.0 MQTT-4.13.1-1 (a)", "NN-1.5")
 @pytest.mark.parametrize("connect_value", [None, 0])
 @pytest.mark.parametrize("disconnect_value", [1, 50, NEVER_ON_WIRE])
 def test_disconnect_may_not_raise_the_interval_from_0(
@@ -290,6 +294,7 @@ def test_disconnect_may_not_raise_the_interval_from_0(
     assert [notice.message.payload for notice in world.take_notices(WillPublished)] == [b"bye"]
 
 
+@spec("NN-1.5")
 def test_what_connect_carried_counts_not_what_the_server_or_the_host_made_of_it() -> None:
     """NN-1.5."""
     capped_to_0 = World(policy=ExpiryPolicy(maximum_session_expiry_interval=0))
@@ -308,6 +313,7 @@ def test_what_connect_carried_counts_not_what_the_server_or_the_host_made_of_it(
     assert alice.session.expires_at == world.now + 10
 
 
+@spec("3.1.1 MQTT-3.14.4-1", "NN-5.1")
 @all_versions
 def test_disconnect_closes_and_a_normal_end_starts_the_clock(version: int) -> None:
     world = World()
@@ -380,13 +386,17 @@ INTERVALS = [None, 0, 50, NEVER_ON_WIRE]
 
 
 @spec(
-    "5.0 MQTT-3.1.4-3",
-    "5.0 MQTT-3.1.2-4",
     "5.0 MQTT-3.1.2-5",
-    "5.0 MQTT-3.1.2-8",
     "5.0 MQTT-3.1.3-9",
-    "5.0 MQTT-3.1.2-10",
-    "5.0 MQTT-3.2.0-1",
+    "5.0 MQTT-3.1.4-3 (a)",
+    "5.0 MQTT-3.1.4-3 (b)",
+    "5.0 MQTT-3.1.2-4 (a)",
+    "5.0 MQTT-3.1.2-4 (b)",
+    "5.0 MQTT-3.1.2-8 (b)",
+    "5.0 MQTT-3.1.2-8 (d)",
+    "5.0 MQTT-3.1.2-10 (a)",
+    "NN-3.2",
+    "NN-3.3",
 )
 @pytest.mark.parametrize("new_interval", INTERVALS)
 @pytest.mark.parametrize("delay", [None, 0, 10], ids=["no will", "will", "delayed will"])
@@ -431,7 +441,14 @@ def test_take_over_in_every_mix(
     assert new.session.connected
 
 
-@spec("3.1.1 MQTT-3.1.4-2", "3.1.1 MQTT-3.1.2-6", "3.1.1 MQTT-3.1.2-8", "3.1.1 MQTT-3.1.2-12")
+@spec(
+    "3.1.1 MQTT-3.1.4-2",
+    "3.1.1 MQTT-3.1.2-12",
+    "3.1.1 MQTT-3.1.2-6 (a)",
+    "3.1.1 MQTT-3.1.2-6 (c)",
+    "3.1.1 MQTT-3.1.2-8 (a)",
+    "NN-4.10",
+)
 @pytest.mark.parametrize("new_version", [3, 4, 5])
 @pytest.mark.parametrize("new_clean", [False, True], ids=["resume", "clean"])
 @pytest.mark.parametrize("old_clean", [False, True], ids=["kept", "not kept"])
@@ -455,6 +472,7 @@ def test_take_over_of_a_3_x_client_in_every_mix(
     assert world.take_notices(WillPublished) == []
 
 
+@spec("5.0 MQTT-3.2.0-1", "3.1.1 MQTT-3.2.0-1", "NN-3.1")
 @all_versions
 def test_take_over_comes_in_order(version: int) -> None:
     """NN-3.1: the old connection first, then CONNACK, then messages."""
@@ -475,6 +493,7 @@ def test_take_over_comes_in_order(version: int) -> None:
     ]
 
 
+@spec("5.0 MQTT-3.1.0-2", "5.0 MQTT-4.13.1-1 (a)")
 def test_second_connect_on_one_connection_is_a_protocol_error() -> None:
     world = World()
     alice = world.connect(keep=True, will=will(payload=b"bye"))
@@ -534,6 +553,7 @@ def test_kick_ends_a_session_that_ends_with_its_connection(version: int) -> None
     assert "alice" not in world.store
 
 
+@spec("NN-1.10", "NN-4.8 (c)")
 @pytest.mark.parametrize("connected", [True, False])
 @all_versions
 def test_discard_ends_the_session_and_its_will_is_due(version: int, connected: bool) -> None:
@@ -569,6 +589,7 @@ def test_stopping_closes_every_connection_and_sessions_are_kept() -> None:
     assert world.store.parked_count == 4
 
 
+@spec("5.0 MQTT-4.13.1-1 (i)", "NN-5.3")
 def test_malformed_packet_closes_with_its_code() -> None:
     world = World()
     alice = world.connect(keep=True)
@@ -591,7 +612,16 @@ REFUSED = [
 ]
 
 
-@spec("5.0 MQTT-3.1.4-2", "5.0 MQTT-3.2.2-6", "5.0 MQTT-3.2.2-7")
+@spec(
+    "5.0 MQTT-3.1.4-2",
+    "5.0 MQTT-3.2.2-6",
+    "5.0 MQTT-3.2.2-7",
+    "5.0 MQTT-3.14.0-1",
+    "5.0 MQTT-4.13.2-1",
+    "NN-3.4",
+    "NN-5.3",
+    "NN-11.1",
+)
 @pytest.mark.parametrize("connected", [True, False])
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize(("fields", "code"), REFUSED)
@@ -635,7 +665,7 @@ def test_packets_behind_a_refused_connect_change_nothing(version: int) -> None:
     assert world.store.retained_count == 0
 
 
-@spec("3.1.1 MQTT-3.2.2-4")
+@spec("3.1.1 MQTT-3.2.2-4", "3.1.1 MQTT-3.2.2-5", "3.1.1 MQTT-3.2.2-6", "3.1.1 MQTT-3.1.3-9")
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -683,7 +713,7 @@ def test_session_that_has_expired_is_bound_to_nobody() -> None:
 # ---------------------------------------------------------------- client ids
 
 
-@spec("5.0 MQTT-3.1.3-6", "5.0 MQTT-3.1.3-7", "5.0 MQTT-3.2.2-16")
+@spec("5.0 MQTT-3.1.3-6", "5.0 MQTT-3.2.2-16", "5.0 MQTT-3.1.3-7 (a)", "5.0 MQTT-3.1.3-7 (b)")
 @pytest.mark.parametrize("clean", [True, False])
 def test_empty_client_id_gets_the_one_that_the_host_assigns(clean: bool) -> None:
     world = World()
@@ -706,6 +736,7 @@ def test_empty_client_id_of_3_1_1_needs_clean_session() -> None:
     world = World()
     client = world.connect("", 4, clean=False, assigned_client_id="auto-1")
     assert client.connack.reason_code is ConnectReturnCode.IDENTIFIER_REJECTED
+    assert kinds(client.take()) == [SendConnack, CloseConnection]
     assert len(world.store) == 0
 
 
@@ -751,6 +782,7 @@ def test_3_1_refuses_ids_longer_than_23_whatever_the_limit() -> None:
 # ---------------------------------------------------------------- across versions
 
 
+@spec("NN-2.8 (c)", "NN-2.8 (d)")
 @pytest.mark.parametrize("after", [3, 4, 5], ids=["to 3.1", "to 3.1.1", "to 5.0"])
 @pytest.mark.parametrize("before", [3, 4, 5], ids=["from 3.1", "from 3.1.1", "from 5.0"])
 def test_session_is_resumed_across_versions(before: int, after: int) -> None:
@@ -767,6 +799,7 @@ def test_session_is_resumed_across_versions(before: int, after: int) -> None:
     assert alice.session.session_expiry_interval == (KEPT if after == 5 else DEFAULT)
 
 
+@spec("NN-2.8 (e)")
 def test_pending_will_is_cancelled_by_a_3_1_1_resume() -> None:
     """NN-2.8."""
     world = World()
@@ -777,6 +810,7 @@ def test_pending_will_is_cancelled_by_a_3_1_1_resume() -> None:
     assert len(world.take_notices(WillDiscarded)) == 1
 
 
+@spec("NN-2.8 (c)")
 def test_no_local_goes_on_for_a_3_1_1_client() -> None:
     """NN-2.8."""
     world = World()
@@ -790,7 +824,7 @@ def test_no_local_goes_on_for_a_3_1_1_client() -> None:
     assert alice.received() == [b"others'"]
 
 
-@spec("3.1.1 MQTT-3.3.1-9")
+@spec("3.1.1 MQTT-3.3.1-9", "NN-2.8 (b)")
 @old_versions
 @pytest.mark.parametrize("queued", [False, True])
 def test_retain_as_published_does_not_go_on_for_a_3_x_client(version: int, queued: bool) -> None:
@@ -815,6 +849,7 @@ def test_retain_as_published_does_not_go_on_for_a_3_x_client(version: int, queue
     assert delivery.retain is True
 
 
+@spec("NN-2.8 (f)")
 def test_subscription_made_under_3_1_1_has_no_options_in_5_0() -> None:
     """NN-2.8: no identifier, No Local 0, Retain As Published 0."""
     world = World()

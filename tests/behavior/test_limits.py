@@ -34,7 +34,7 @@ from mqtt_sessions import (
     Will,
 )
 
-from .helpers import RC, Client, World, all_versions, closed_with, numbered, old_versions
+from .helpers import RC, Client, World, all_versions, closed_with, numbered, old_versions, spec
 
 # ---------------------------------------------------------------- sessions
 
@@ -152,6 +152,7 @@ def test_client_that_never_completes_holds_identifiers_and_no_messages(version: 
     assert alice.session.queue_depth == 0
 
 
+@spec("NN-5.3")
 def test_error_of_one_client_closes_its_own_connection_only() -> None:
     world = World()
     others = [world.connect(f"c{version}", version) for version in (3, 4, 5)]

@@ -39,7 +39,7 @@ def told(world: World, client: object) -> list[int | None]:
 # ---------------------------------------------------------------- what the receiver is told
 
 
-@spec("5.0 MQTT-3.3.2-6")
+@spec("5.0 MQTT-3.3.2-6", "NN-9.1")
 @pytest.mark.parametrize(
     ("waited", "left"),
     [(0, 100), (0.001, 100), (0.999, 100), (1, 99), (1.5, 99), (50, 50), (98.5, 2), (99.999, 1)],
@@ -84,6 +84,7 @@ def test_waiting_for_the_window_counts() -> None:
     assert second.message_expiry_interval == 60
 
 
+@spec("5.0 MQTT-3.3.2-6", "NN-9.5")
 def test_interval_counts_from_arrival_not_from_the_end_of_qos_2() -> None:
     """NN-9.5."""
     world = World()
@@ -98,6 +99,7 @@ def test_interval_counts_from_arrival_not_from_the_end_of_qos_2() -> None:
     assert told(world, bob) == [70]
 
 
+@spec("NN-9.1")
 @all_versions
 def test_message_without_an_interval_does_not_expire(version: int) -> None:
     world = World(policy=ExpiryPolicy(default_session_expiry_interval=None))
@@ -128,7 +130,7 @@ def test_largest_interval_is_136_years_and_not_never() -> None:
 # ---------------------------------------------------------------- the deadline
 
 
-@spec("5.0 MQTT-3.3.2-5")
+@spec("5.0 MQTT-3.3.2-5", "NN-9.1")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_each_copy_leaves_memory_at_its_deadline(qos: int) -> None:
     world = World()
@@ -148,7 +150,7 @@ def test_each_copy_leaves_memory_at_its_deadline(qos: int) -> None:
     assert world.store["alice"].queued_bytes == 0
 
 
-@spec("5.0 MQTT-3.3.2-5")
+@spec("5.0 MQTT-3.3.2-5", "NN-9.2")
 def test_copies_expire_by_subscriber() -> None:
     """One has begun and is finished, the other has not."""
     world = World()
@@ -194,7 +196,7 @@ def test_late_timer_delivers_nothing_that_has_expired() -> None:
     assert [payload for _, payload, _ in world.drops()] == [b"2", b"3"]
 
 
-@spec("5.0 MQTT-3.3.2-5")
+@spec("5.0 MQTT-3.3.2-5", "NN-9.3", "NN-14.5 (c)")
 @pytest.mark.parametrize("on_time", [True, False], ids=["timer on time", "timer late"])
 def test_retained_message_is_gone_at_its_deadline(on_time: bool) -> None:
     """NN-9.3."""
@@ -248,6 +250,7 @@ def test_deadline_goes_with_what_it_was_for() -> None:
 # ---------------------------------------------------------------- interval 0
 
 
+@spec("NN-9.4")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_interval_0_reaches_only_whom_it_can_reach_at_once(qos: int) -> None:
     """NN-9.4: it is told as 0."""
@@ -285,6 +288,7 @@ def test_interval_0_clears_the_retained_message_and_is_not_stored() -> None:
     assert world.store.retained_count == 0
 
 
+@spec("5.0 MQTT-3.3.2-6")
 def test_begun_delivery_of_interval_0_is_re_sent_with_0() -> None:
     """MQTT-4.3.3-7; a received 0 goes out as 0."""
     world = World()
@@ -301,7 +305,7 @@ def test_begun_delivery_of_interval_0_is_re_sent_with_0() -> None:
 # ---------------------------------------------------------------- deliveries that have begun
 
 
-@spec("5.0 MQTT-4.3.3-7", "5.0 MQTT-4.4.0-1")
+@spec("5.0 MQTT-4.3.3-7", "5.0 MQTT-4.4.0-1 (a)", "5.0 MQTT-4.4.0-1 (b)", "NN-8.6")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_begun_delivery_is_re_sent_long_after_its_expiry_and_never_with_0(qos: int) -> None:
     world = World()
@@ -441,6 +445,7 @@ def test_publishers_own_policy_decides_for_its_messages() -> None:
 # ---------------------------------------------------------------- wills
 
 
+@spec("NN-4.6")
 def test_interval_of_a_will_counts_from_its_publication() -> None:
     """NN-4.6; the delay is another thing."""
     world = World()
@@ -473,7 +478,7 @@ def test_owners_own_policy_decides_for_its_will() -> None:
 # ---------------------------------------------------------------- inbound QoS 2 identifiers
 
 
-@spec("5.0 MQTT-4.3.3-10", "3.1.1 MQTT-4.3.3-2")
+@spec("5.0 MQTT-4.3.3-10 (a)", "3.1.1 MQTT-4.3.3-2 (b)")
 @all_versions
 def test_inbound_identifiers_do_not_time_out(version: int) -> None:
     world = World()

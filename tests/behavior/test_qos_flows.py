@@ -51,8 +51,18 @@ PUBACK_CODES = [OK, RC.NO_MATCHING_SUBSCRIBERS, *REFUSALS, RC.PACKET_IDENTIFIER_
 # ---------------------------------------------------------------- receiving
 
 
-@spec("5.0 MQTT-3.3.4-1", "5.0 MQTT-2.2.1-5", "5.0 MQTT-4.3.2-4", "5.0 MQTT-4.3.3-8")
-@spec("3.1.1 MQTT-3.3.4-1", "3.1.1 MQTT-2.3.1-6", "3.1.1 MQTT-4.3.2-2", "3.1.1 MQTT-4.3.3-2")
+@spec(
+    "5.0 MQTT-3.3.4-1",
+    "5.0 MQTT-2.2.1-5",
+    "5.0 MQTT-4.3.2-4",
+    "5.0 MQTT-4.3.3-8",
+    "5.0 MQTT-4.3.3-11",
+    "3.1.1 MQTT-3.3.4-1",
+    "3.1.1 MQTT-2.3.1-6",
+    "3.1.1 MQTT-4.3.2-2 (a)",
+    "3.1.1 MQTT-4.3.3-2 (a)",
+    "3.1.1 MQTT-4.3.3-2 (c)",
+)
 @all_versions
 def test_publish_is_answered_as_its_qos_demands(version: int) -> None:
     world = World()
@@ -65,7 +75,7 @@ def test_publish_is_answered_as_its_qos_demands(version: int) -> None:
     assert alice.pubrel(4) == [SendPubcomp(alice.connection, 4, OK)]
 
 
-@spec("5.0 MQTT-3.4.2-1", "5.0 MQTT-3.5.2-1")
+@spec("5.0 MQTT-3.4.2-1", "5.0 MQTT-3.5.2-1", "NN-7.8")
 def test_publisher_is_told_if_nobody_subscribes() -> None:
     """NN-7.8: a success all the same; the QoS 2 exchange goes on."""
     world = World()
@@ -77,7 +87,7 @@ def test_publisher_is_told_if_nobody_subscribes() -> None:
     assert alice.pubrel(2) == [SendPubcomp(alice.connection, 2, OK)]
 
 
-@spec("5.0 MQTT-4.3.2-5", "3.1.1 MQTT-4.3.2-2")
+@spec("5.0 MQTT-4.3.2-5", "3.1.1 MQTT-4.3.2-2 (b)")
 @pytest.mark.parametrize("dup", [False, True])
 @all_versions
 def test_identifier_of_an_acknowledged_qos_1_message_is_a_new_message(
@@ -93,7 +103,7 @@ def test_identifier_of_an_acknowledged_qos_1_message_is_a_new_message(
     assert bob.received() == [b"1", b"2"]
 
 
-@spec("5.0 MQTT-4.3.3-12", "3.1.1 MQTT-4.3.3-2")
+@spec("5.0 MQTT-4.3.3-12", "3.1.1 MQTT-4.3.3-2 (d)")
 @all_versions
 def test_identifier_of_a_completed_qos_2_message_is_a_new_message(version: int) -> None:
     world = World()
@@ -107,7 +117,7 @@ def test_identifier_of_a_completed_qos_2_message_is_a_new_message(version: int) 
     assert bob.received() == [b"1", b"2"]
 
 
-@spec("5.0 MQTT-4.3.3-8", "5.0 MQTT-4.3.3-10")
+@spec("NN-7.3")
 @all_versions
 def test_qos_2_message_is_handed_on_at_publish_and_not_at_pubrel(version: int) -> None:
     """NN-7.3."""
@@ -136,7 +146,7 @@ def test_incoming_dup_is_not_passed_on(version: int, qos: int) -> None:
     assert publish.dup is False
 
 
-@spec("5.0 MQTT-4.3.3-9", "5.0 MQTT-4.4.0-2", "5.0 MQTT-3.4.2-1", "5.0 MQTT-3.5.2-1")
+@spec("5.0 MQTT-4.3.3-9", "5.0 MQTT-3.4.2-1", "5.0 MQTT-3.5.2-1", "NN-5.4", "NN-7.7 (b)", "NN-7.2")
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("code", REFUSALS, ids=lambda code: code.name)
 def test_refused_publish_is_answered_with_the_code_and_its_identifier_is_free(
@@ -218,6 +228,7 @@ def test_3_x_publish_refused_for_quota_is_closed_and_never_acknowledged(
     assert len(seen) == 1
 
 
+@spec("5.0 MQTT-2.2.1-3", "3.1.1 MQTT-2.3.1-2", "NN-6.5", "NN-5.4")
 @all_versions
 def test_qos_1_publish_under_a_held_identifier_leaves_the_exchange_alone(version: int) -> None:
     """NN-6.5."""
@@ -239,8 +250,19 @@ def test_qos_1_publish_under_a_held_identifier_leaves_the_exchange_alone(version
     assert bob.received() == [b"held"]
 
 
-@spec("5.0 MQTT-3.3.2-2", "5.0 MQTT-4.7.0-1", "5.0 MQTT-4.13.1-1", "5.0 MQTT-4.7.3-1")
-@spec("3.1.1 MQTT-3.3.2-2", "3.1.1 MQTT-4.7.1-1", "3.1.1 MQTT-4.8.0-1", "3.1.1 MQTT-4.7.3-1")
+@spec(
+    "5.0 MQTT-3.3.2-2",
+    "5.0 MQTT-4.7.0-1",
+    "5.0 MQTT-4.7.3-1",
+    "5.0 MQTT-4.13.1-1 (a)",
+    "5.0 MQTT-4.13.1-1 (h)",
+    "5.0 MQTT-4.7.3-2",
+    "3.1.1 MQTT-3.3.2-2",
+    "3.1.1 MQTT-4.7.1-1",
+    "3.1.1 MQTT-4.8.0-1",
+    "3.1.1 MQTT-4.7.3-1",
+    "3.1.1 MQTT-4.7.3-2",
+)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize(
     ("topic_name", "code"),
@@ -271,7 +293,7 @@ def test_publish_under_a_bad_topic_name_closes(
     assert notice.reason_code is code
 
 
-@spec("5.0 MQTT-3.3.4-6")
+@spec("5.0 MQTT-3.3.4-6", "5.0 MQTT-4.13.1-1 (a)")
 def test_subscription_identifier_in_a_clients_publish_is_a_protocol_error() -> None:
     world = World()
     alice = world.connect()
@@ -280,7 +302,7 @@ def test_subscription_identifier_in_a_clients_publish_is_a_protocol_error() -> N
     assert closed_with(seen) is RC.PROTOCOL_ERROR
 
 
-@spec("5.0 MQTT-2.2.1-3", "3.1.1 MQTT-2.3.1-1")
+@spec("5.0 MQTT-2.2.1-3", "5.0 MQTT-4.13.1-1 (a)", "3.1.1 MQTT-2.3.1-1")
 @pytest.mark.parametrize("packet_id", [None, 0])
 @pytest.mark.parametrize("qos", [1, 2])
 @all_versions
@@ -294,7 +316,7 @@ def test_qos_1_and_2_without_an_identifier_is_a_protocol_error(
     assert closed_with(seen, version) is RC.PROTOCOL_ERROR
 
 
-@spec("5.0 MQTT-3.2.2-9", "5.0 MQTT-3.2.2-11")
+@spec("5.0 MQTT-3.2.2-9", "5.0 MQTT-3.2.2-11", "5.0 MQTT-4.13.1-1 (b)")
 @pytest.mark.parametrize("maximum", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @all_versions
@@ -326,8 +348,13 @@ def test_qos_0_has_no_identifier_and_takes_none(version: int) -> None:
     assert ids(alice.take()) == [None, 1, None, 2]
 
 
-@spec("5.0 MQTT-4.3.2-2", "5.0 MQTT-4.3.2-3", "5.0 MQTT-2.2.1-4")
-@spec("3.1.1 MQTT-4.3.2-1", "3.1.1 MQTT-2.3.1-3")
+@spec(
+    "5.0 MQTT-4.3.2-2",
+    "5.0 MQTT-4.3.2-3",
+    "5.0 MQTT-2.2.1-4",
+    "3.1.1 MQTT-4.3.2-1 (b)",
+    "3.1.1 MQTT-4.3.2-1 (c)",
+)
 @all_versions
 def test_qos_1_is_unacknowledged_until_puback(version: int) -> None:
     world = World()
@@ -345,8 +372,18 @@ def test_qos_1_is_unacknowledged_until_puback(version: int) -> None:
     assert alice.session.counters.completed == 1
 
 
-@spec("5.0 MQTT-4.3.3-2", "5.0 MQTT-4.3.3-3", "5.0 MQTT-4.3.3-4", "5.0 MQTT-4.3.3-5")
-@spec("3.1.1 MQTT-4.3.3-1", "3.1.1 MQTT-2.3.1-3")
+@spec(
+    "5.0 MQTT-4.3.3-2",
+    "5.0 MQTT-4.3.3-3",
+    "5.0 MQTT-4.3.3-5",
+    "5.0 MQTT-2.2.1-5",
+    "5.0 MQTT-4.3.3-4 (a)",
+    "3.1.1 MQTT-2.3.1-6",
+    "3.1.1 MQTT-4.3.3-1 (b)",
+    "3.1.1 MQTT-4.3.3-1 (c)",
+    "3.1.1 MQTT-4.3.3-1 (d)",
+    "3.1.1 MQTT-4.3.3-1 (e)",
+)
 @all_versions
 def test_qos_2_goes_through_its_four_packets(version: int) -> None:
     world = World()
@@ -356,14 +393,18 @@ def test_qos_2_goes_through_its_four_packets(version: int) -> None:
     world.publish("a", b"1", qos=2)
     (publish,) = alice.take()
     assert (publish.packet_id, publish.dup, publish.delivery.qos) == (1, False, 2)
+    world.wait(10**6)
+    assert [each.delivery for each in alice.session.in_flight] == [publish.delivery]
+    assert alice.take() == []
     assert alice.pubrec(1) == [SendPubrel(alice.connection, 1, OK)]
+    world.wait(10**6)
     assert [each.delivery for each in alice.session.in_flight] == [None]
     assert alice.pubcomp(1) == []
     assert alice.session.in_flight == ()
     assert alice.session.counters.completed == 1
 
 
-@spec("5.0 MQTT-4.4.0-2", "5.0 MQTT-4.3.2-3")
+@spec("5.0 MQTT-4.4.0-2", "5.0 MQTT-4.3.2-3", "NN-5.4", "NN-7.9")
 @pytest.mark.parametrize("code", PUBACK_CODES, ids=lambda code: code.name)
 def test_puback_settles_whatever_its_code(code: ReasonCode) -> None:
     world = World()
@@ -377,7 +418,7 @@ def test_puback_settles_whatever_its_code(code: ReasonCode) -> None:
     assert payloads(world.reconnect(alice).take()) == []
 
 
-@spec("5.0 MQTT-4.3.3-4", "5.0 MQTT-4.4.0-2")
+@spec("5.0 MQTT-4.4.0-2", "5.0 MQTT-4.3.3-4 (a)", "5.0 MQTT-4.3.3-4 (c)", "NN-5.4", "NN-7.7 (a)")
 @pytest.mark.parametrize("code", PUBACK_CODES, ids=lambda code: code.name)
 def test_pubrec_goes_on_below_0x80_and_settles_above(code: ReasonCode) -> None:
     world = World()
@@ -394,6 +435,7 @@ def test_pubrec_goes_on_below_0x80_and_settles_above(code: ReasonCode) -> None:
         assert alice.session.in_flight == ()
 
 
+@spec("NN-7.9")
 @pytest.mark.parametrize("code", [OK, RC.PACKET_IDENTIFIER_NOT_FOUND])
 def test_pubcomp_settles_whatever_its_code(code: ReasonCode) -> None:
     """NN-7.9."""
@@ -419,6 +461,7 @@ def test_negative_pubrec_behind_a_pubrel_ends_the_exchange_as_delivered() -> Non
     assert alice.session.counters.completed == 1
 
 
+@spec("NN-7.6 (c)")
 @pytest.mark.parametrize("packet_id", [5, 65_535])
 @all_versions
 def test_unknown_puback_and_pubcomp_are_ignored(version: int, packet_id: int) -> None:
@@ -431,7 +474,7 @@ def test_unknown_puback_and_pubcomp_are_ignored(version: int, packet_id: int) ->
     assert alice.session.connected
 
 
-@spec("5.0 MQTT-3.6.2-1", "5.0 MQTT-4.3.3-4")
+@spec("5.0 MQTT-3.6.2-1", "5.0 MQTT-4.3.3-4 (c)", "NN-7.5")
 @all_versions
 def test_unknown_pubrec_gets_pubrel_unless_it_is_an_error(version: int) -> None:
     """NN-7.5."""
@@ -445,6 +488,7 @@ def test_unknown_pubrec_gets_pubrel_unless_it_is_an_error(version: int) -> None:
     assert alice.session.connected
 
 
+@spec("5.0 MQTT-4.13.1-1 (a)", "NN-7.6 (b)")
 @pytest.mark.parametrize(
     ("qos", "wrong"),
     [(1, "pubrec"), (1, "pubcomp"), (2, "puback"), (2, "pubcomp"), (3, "puback")],
@@ -475,7 +519,6 @@ def test_wrong_acknowledgement_closes_and_the_exchange_survives(
     assert world.drops() == []
 
 
-@spec("5.0 MQTT-3.8.4-8", "3.1.1 MQTT-3.8.4-6")
 @pytest.mark.parametrize("published", [0, 1, 2])
 @pytest.mark.parametrize("granted", [0, 1, 2])
 def test_upgrade_option_delivers_at_the_granted_qos(published: int, granted: int) -> None:
@@ -533,8 +576,25 @@ def test_properties_are_forwarded_unchanged_and_in_order(way: str) -> None:
 # ---------------------------------------------------------------- sending again
 
 
-@spec("5.0 MQTT-4.4.0-1", "3.1.1 MQTT-4.4.0-1", "5.0 MQTT-4.3.3-6", "5.0 MQTT-4.6.0-1")
-@spec("5.0 MQTT-4.6.0-4", "3.1.1 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-4", "3.1.1 MQTT-4.6.0-6")
+@spec(
+    "5.0 MQTT-4.3.3-6",
+    "5.0 MQTT-4.6.0-1",
+    "5.0 MQTT-4.6.0-4",
+    "5.0 MQTT-4.4.0-1 (a)",
+    "5.0 MQTT-4.4.0-1 (b)",
+    "5.0 MQTT-4.4.0-1 (c)",
+    "3.1.1 MQTT-4.6.0-1",
+    "3.1.1 MQTT-4.6.0-4",
+    "3.1.1 MQTT-4.4.0-1 (a)",
+    "3.1.1 MQTT-4.4.0-1 (b)",
+    "3.1.1 MQTT-4.4.0-1 (c)",
+    "3.1.1 MQTT-4.6.0-6 (a)",
+    "3.1.1 MQTT-4.6.0-6 (d)",
+    "NN-8.3",
+    "NN-8.4b",
+    "NN-8.2 (a)",
+    "NN-15.3",
+)
 @all_versions
 def test_redelivery_in_order_pubrels_in_that_of_their_pubrecs_and_then_what_is_new(
     version: int,
@@ -563,7 +623,7 @@ def test_redelivery_in_order_pubrels_in_that_of_their_pubrecs_and_then_what_is_n
     ]
 
 
-@spec("5.0 MQTT-4.4.0-1")
+@spec("5.0 MQTT-4.4.0-1 (d)", "NN-8.1")
 def test_nothing_is_sent_again_while_the_connection_lasts() -> None:
     """NN-8.1: no timers; not even where a policy has a retry interval for 3.x."""
     world = World(policy=ExpiryPolicy(retry_interval=20))
@@ -579,7 +639,7 @@ def test_nothing_is_sent_again_while_the_connection_lasts() -> None:
     assert world.store.next_deadline_at is None
 
 
-@spec("5.0 MQTT-3.1.2-4", "3.1.1 MQTT-3.1.2-6")
+@spec("5.0 MQTT-3.1.2-4 (a)", "3.1.1 MQTT-3.1.2-6 (a)")
 @all_versions
 def test_nothing_is_sent_again_to_a_clean_start(version: int) -> None:
     world = World()
@@ -592,7 +652,7 @@ def test_nothing_is_sent_again_to_a_clean_start(version: int) -> None:
     assert kinds(alice.take()) == [SendConnack]
 
 
-@spec("5.0 MQTT-4.4.0-1")
+@spec("NN-8.2 (b)")
 @all_versions
 def test_answers_to_the_client_are_not_sent_again(version: int) -> None:
     """NN-8.2: never PUBACK, PUBREC, PUBCOMP, SUBACK."""
@@ -606,7 +666,7 @@ def test_answers_to_the_client_are_not_sent_again(version: int) -> None:
     assert kinds(world.reconnect(alice).take()) == [SendConnack]
 
 
-@spec("5.0 MQTT-2.2.1-4", "3.1.1 MQTT-2.3.1-4")
+@spec("5.0 MQTT-2.2.1-4", "3.1.1 MQTT-2.3.1-4", "NN-6.3")
 @all_versions
 def test_identifiers_in_flight_stay_taken_across_connections(version: int) -> None:
     """NN-6.3."""
@@ -622,6 +682,7 @@ def test_identifiers_in_flight_stay_taken_across_connections(version: int) -> No
     assert ids(alice.take()) == [3]
 
 
+@spec("NN-8.5")
 def test_subscription_identifiers_of_a_re_sent_message_are_those_of_the_first_time() -> None:
     """NN-8.5."""
     world = World()
@@ -633,7 +694,13 @@ def test_subscription_identifiers_of_a_re_sent_message_are_those_of_the_first_ti
     assert delivery.subscription_ids == (1,)
 
 
-@spec("5.0 MQTT-4.6.0-5", "5.0 MQTT-4.6.0-6", "3.1.1 MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6")
+@spec(
+    "5.0 MQTT-4.6.0-5",
+    "5.0 MQTT-4.6.0-6",
+    "3.1.1 MQTT-4.6.0-5",
+    "3.1.1 MQTT-4.6.0-6 (e)",
+    "NN-15.1",
+)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @all_versions
 def test_order_of_a_publisher_is_kept_through_queue_resume_and_refill(
@@ -655,7 +722,7 @@ def test_order_of_a_publisher_is_kept_through_queue_resume_and_refill(
 # ---------------------------------------------------------------- retry interval, 3.x only
 
 
-@spec("3.1.1 MQTT-4.4.0-1", "3.1.1 MQTT-3.3.1-1")
+@spec("3.1.1 MQTT-3.3.1-1", "NN-8.1")
 @old_versions
 def test_retry_interval_sends_again_what_was_not_acknowledged(version: int) -> None:
     """NN-8.1: legal before 5.0, with DUP 1 and the same identifier."""
@@ -711,7 +778,15 @@ def test_retry_stops_with_the_connection(version: int) -> None:
     assert sent_again(alice.take()) == [(1, b"1", True)]
 
 
-@spec("5.0 MQTT-4.6.0-2", "5.0 MQTT-4.6.0-3", "3.1.1 MQTT-4.6.0-2", "3.1.1 MQTT-4.6.0-3")
+@spec(
+    "5.0 MQTT-4.6.0-2",
+    "5.0 MQTT-4.6.0-3",
+    "3.1.1 MQTT-4.6.0-2",
+    "3.1.1 MQTT-4.6.0-3",
+    "3.1.1 MQTT-4.6.0-6 (b)",
+    "3.1.1 MQTT-4.6.0-6 (c)",
+    "NN-15.3",
+)
 @all_versions
 def test_acknowledgements_leave_in_receive_order(version: int) -> None:
     world = World()

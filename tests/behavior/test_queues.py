@@ -37,7 +37,13 @@ def waiting(world: World) -> list[bytes]:
 # ---------------------------------------------------------------- what is queued
 
 
-@spec("5.0 MQTT-4.5.0-1", "5.0 MQTT-4.1.0-1", "3.1.1 MQTT-4.5.0-1", "3.1.1 MQTT-3.1.2-5")
+@spec(
+    "5.0 MQTT-4.5.0-1",
+    "3.1.1 MQTT-4.5.0-1",
+    "3.1.1 MQTT-3.1.2-5",
+    "3.1.1 MQTT-4.1.0-1",
+    "NN-1.7 (d)",
+)
 @all_versions
 def test_messages_wait_for_a_client_that_is_away(version: int) -> None:
     world = World()

@@ -67,7 +67,7 @@ def test_suback_has_the_requests_identifier_and_one_code_for_each_filter(version
     assert set(alice.session.subscriptions) == set(wanted)
 
 
-@spec("5.0 MQTT-3.8.4-7", "3.1.1 MQTT-3.8.4-5", "3.1.1 MQTT-3.9.3-2")
+@spec("5.0 MQTT-3.8.4-7", "5.0 MQTT-3.9.3-2", "3.1.1 MQTT-3.8.4-5", "3.1.1 MQTT-3.9.3-2", "NN-5.4")
 @all_versions
 def test_refused_entry_leaves_and_alters_no_subscription(version: int) -> None:
     """Host's verdict and ours, entry by entry."""
@@ -90,7 +90,7 @@ def test_refused_entry_leaves_and_alters_no_subscription(version: int) -> None:
     ]
 
 
-@spec("5.0 MQTT-3.8.4-5", "3.1.1 MQTT-3.8.4-4")
+@spec("5.0 MQTT-3.8.4-5", "3.1.1 MQTT-3.8.4-4", "NN-12.1")
 @all_versions
 def test_same_filter_twice_in_one_packet_is_as_in_two_packets(version: int) -> None:
     world = World()
@@ -127,7 +127,13 @@ def test_ill_formed_filter_is_refused_and_the_connection_stays(version: int, bad
     assert [each.topic_filter for each in alice.session.subscriptions] == ["good"]
 
 
-@spec("5.0 MQTT-3.8.3-2", "3.1.1 MQTT-3.8.3-3", "5.0 MQTT-3.10.3-2", "3.1.1 MQTT-3.10.3-2")
+@spec(
+    "5.0 MQTT-3.8.3-2",
+    "5.0 MQTT-3.10.3-2",
+    "5.0 MQTT-4.13.1-1 (a)",
+    "3.1.1 MQTT-3.8.3-3",
+    "3.1.1 MQTT-3.10.3-2",
+)
 @pytest.mark.parametrize("kind", [SubscribeReceived, UnsubscribeReceived])
 @all_versions
 def test_request_without_a_filter_is_a_protocol_error(version: int, kind: type) -> None:
@@ -138,7 +144,7 @@ def test_request_without_a_filter_is_a_protocol_error(version: int, kind: type) 
     assert closed_with(seen, version) is RC.PROTOCOL_ERROR
 
 
-@spec("5.0 MQTT-2.2.1-3", "3.1.1 MQTT-2.3.1-1")
+@spec("5.0 MQTT-2.2.1-3", "5.0 MQTT-4.13.1-1 (a)", "3.1.1 MQTT-2.3.1-1")
 @pytest.mark.parametrize(
     "event",
     [
@@ -155,7 +161,7 @@ def test_request_without_an_identifier_is_a_protocol_error(version: int, event: 
     assert closed_with(alice.feed(event), version) is RC.PROTOCOL_ERROR  # type: ignore[arg-type]
 
 
-@spec("5.0 MQTT-4.13.1-1")
+@spec("5.0 MQTT-4.13.1-1 (a)")
 @pytest.mark.parametrize(
     "bad",
     [
@@ -178,6 +184,7 @@ def test_impossible_options_are_a_protocol_error_and_nothing_is_subscribed(
 # ---------------------------------------------------------------- shared filters, not yet
 
 
+@spec("5.0 MQTT-4.13.1-1 (g)")
 def test_shared_subscriptions_are_not_available_and_5_0_clients_are_told() -> None:
     world = World()
     alice = world.connect(keep=True)
@@ -196,6 +203,7 @@ def test_no_local_on_a_shared_filter_is_a_protocol_error() -> None:
     assert closed_with(seen) is RC.PROTOCOL_ERROR
 
 
+@spec("NN-13.10")
 @pytest.mark.parametrize("version", [3, 4])
 def test_3_x_clients_get_no_shared_subscription_and_stay(version: int) -> None:
     world = World()
@@ -248,7 +256,7 @@ def test_cap_of_granted_qos_is_said_and_kept(version: int, granted: int) -> None
 # ---------------------------------------------------------------- subscribing again
 
 
-@spec("5.0 MQTT-3.8.4-3", "3.1.1 MQTT-3.8.4-3")
+@spec("5.0 MQTT-3.8.4-3", "3.1.1 MQTT-3.8.4-3 (a)", "NN-12.2", "NN-12.5")
 def test_subscribing_again_replaces_every_option_and_the_identifier() -> None:
     """NN-12.5: a SUBSCRIBE without an identifier takes the old one away."""
     world = World()
@@ -266,7 +274,7 @@ def test_subscribing_again_replaces_every_option_and_the_identifier() -> None:
     assert (delivery.qos, delivery.retain, delivery.subscription_ids) == (0, False, ())
 
 
-@spec("5.0 MQTT-3.8.4-4", "3.1.1 MQTT-3.8.4-3")
+@spec("5.0 MQTT-3.8.4-4 (b)", "3.1.1 MQTT-3.8.4-3 (c)")
 @all_versions
 def test_subscribing_again_loses_nothing_that_waits_or_is_in_flight(version: int) -> None:
     world = World(limits=SessionLimits(maximum_send_window=1))
@@ -284,7 +292,7 @@ def test_subscribing_again_loses_nothing_that_waits_or_is_in_flight(version: int
 # ---------------------------------------------------------------- matching
 
 
-@spec("5.0 MQTT-4.7.3-4", "3.1.1 MQTT-4.7.3-4", "5.0 MQTT-3.3.2-3", "3.1.1 MQTT-3.3.2-3")
+@spec("5.0 MQTT-4.7.3-4", "5.0 MQTT-3.3.2-3", "3.1.1 MQTT-4.7.3-4", "3.1.1 MQTT-3.3.2-3", "NN-12.9")
 @pytest.mark.parametrize(
     ("topic_filter", "yes", "no"),
     [
@@ -338,7 +346,7 @@ def test_no_local_keeps_own_messages_away_and_nobody_elses() -> None:
     assert bob.received() == [b"hers", b"again"]
 
 
-@spec("5.0 MQTT-3.8.3-3")
+@spec("5.0 MQTT-3.8.3-3", "NN-14.5 (f)")
 def test_no_local_holds_for_retained_messages_and_for_the_host_in_ones_name() -> None:
     """NN-14.5."""
     world = World()
@@ -348,7 +356,7 @@ def test_no_local_holds_for_retained_messages_and_for_the_host_in_ones_name() ->
     assert payloads(alice.subscribe("#", no_local=True)) == [b"others'"]
 
 
-@spec("5.0 MQTT-3.3.1-12", "5.0 MQTT-3.3.1-13", "3.1.1 MQTT-3.3.1-9")
+@spec("5.0 MQTT-3.3.1-12", "5.0 MQTT-3.3.1-13")
 @pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize("retain", [False, True])
 def test_retain_flag_of_live_messages(retain: bool, as_published: bool) -> None:
@@ -367,7 +375,14 @@ def test_retain_flag_of_live_messages(retain: bool, as_published: bool) -> None:
     assert [each.retain for each in alice.deliveries()] == [expected]
 
 
-@spec("5.0 MQTT-3.3.1-9", "5.0 MQTT-3.3.1-10", "5.0 MQTT-3.3.1-11", "5.0 MQTT-3.8.4-4")
+@spec(
+    "5.0 MQTT-3.3.1-9",
+    "5.0 MQTT-3.3.1-10",
+    "5.0 MQTT-3.3.1-11",
+    "5.0 MQTT-3.8.4-4 (a)",
+    "NN-12.2",
+    "NN-12.6",
+)
 @pytest.mark.parametrize(
     ("handling", "new", "existing"), [(0, [b"r"], [b"r"]), (1, [b"r"], []), (2, [], [])]
 )
@@ -392,7 +407,7 @@ def test_retain_handling(
 # ---------------------------------------------------------------- overlaps
 
 
-@spec("5.0 MQTT-3.3.4-2", "5.0 MQTT-3.3.4-3", "5.0 MQTT-3.3.4-4", "3.1.1 MQTT-3.3.5-1")
+@spec("5.0 MQTT-3.3.4-2", "5.0 MQTT-3.3.4-3", "5.0 MQTT-3.3.4-4", "3.1.1 MQTT-3.3.5-1", "NN-12.3")
 @all_versions
 def test_overlaps_make_one_copy_at_the_highest_qos_with_all_identifiers(version: int) -> None:
     world = World()
@@ -408,7 +423,7 @@ def test_overlaps_make_one_copy_at_the_highest_qos_with_all_identifiers(version:
     assert sorted(delivery.subscription_ids) == ([1, 2] if five else [])
 
 
-@spec("5.0 MQTT-3.3.4-2", "5.0 MQTT-3.3.4-5")
+@spec("5.0 MQTT-3.3.4-2", "5.0 MQTT-3.3.4-5", "NN-12.3")
 def test_overlaps_make_one_copy_each_where_the_host_wants_it() -> None:
     world = World(options=ServerOptions(overlap=OverlapPolicy.EACH))
     alice = world.connect()
@@ -421,6 +436,7 @@ def test_overlaps_make_one_copy_each_where_the_host_wants_it() -> None:
     assert seen == [(0, (1,)), (1, ()), (2, (2,))]
 
 
+@spec("NN-12.4")
 def test_overlaps_drop_no_local_matches_first() -> None:
     """NN-12.4."""
     world = World()
@@ -443,14 +459,17 @@ def test_overlaps_drop_no_local_matches_first() -> None:
 @spec(
     "5.0 MQTT-3.10.4-1",
     "5.0 MQTT-3.10.4-4",
-    "5.0 MQTT-3.10.4-5",
     "5.0 MQTT-3.10.4-6",
     "5.0 MQTT-3.11.3-1",
     "5.0 MQTT-3.11.3-2",
+    "5.0 MQTT-3.10.4-5 (a)",
+    "5.0 MQTT-3.10.4-5 (b)",
+    "5.0 MQTT-2.2.1-6",
     "3.1.1 MQTT-3.10.4-1",
     "3.1.1 MQTT-3.10.4-4",
     "3.1.1 MQTT-3.10.4-5",
     "3.1.1 MQTT-3.10.4-6",
+    "3.1.1 MQTT-2.3.1-7",
 )
 @all_versions
 def test_unsuback_has_the_requests_identifier_and_one_code_for_each_filter(version: int) -> None:
@@ -464,7 +483,7 @@ def test_unsuback_has_the_requests_identifier_and_one_code_for_each_filter(versi
     assert [each.topic_filter for each in alice.session.subscriptions] == ["a/#"]
 
 
-@spec("5.0 MQTT-3.10.4-5")
+@spec("5.0 MQTT-3.10.4-5 (b)")
 def test_ill_formed_filter_in_unsubscribe_is_one_without_a_subscription() -> None:
     """4.7.1 [O]: the entry, not the connection."""
     world = World()
@@ -484,7 +503,13 @@ def test_host_refuses_an_unsubscribe_entry_by_entry() -> None:
     assert [each.topic_filter for each in alice.session.subscriptions] == ["a"]
 
 
-@spec("5.0 MQTT-3.10.4-2", "5.0 MQTT-3.10.4-3", "3.1.1 MQTT-3.10.4-2", "3.1.1 MQTT-3.10.4-3")
+@spec(
+    "5.0 MQTT-3.10.4-2",
+    "5.0 MQTT-3.10.4-3",
+    "3.1.1 MQTT-3.10.4-2",
+    "3.1.1 MQTT-3.10.4-3",
+    "NN-12.7",
+)
 @all_versions
 def test_unsubscribing_ends_what_is_new_and_finishes_what_has_begun(version: int) -> None:
     """NN-12.7: what is buffered stays too."""
@@ -516,6 +541,7 @@ def test_other_subscriptions_that_match_go_on() -> None:
 # ---------------------------------------------------------------- identifiers in use
 
 
+@spec("5.0 MQTT-2.2.1-3", "3.1.1 MQTT-2.3.1-2", "NN-6.1", "NN-6.5")
 @pytest.mark.parametrize("kind", ["SUBSCRIBE", "UNSUBSCRIBE"])
 @all_versions
 def test_identifier_of_an_open_qos_2_exchange_serves_no_second_command(
@@ -542,6 +568,7 @@ def test_identifier_of_an_open_qos_2_exchange_serves_no_second_command(
 # ---------------------------------------------------------------- by the host
 
 
+@spec("NN-12.8")
 def test_host_subscribes_a_session_without_suback() -> None:
     world = World()
     world.publish("a/b", b"r", retain=True)

@@ -49,7 +49,7 @@ FULL = ServerOptions(
 # ---------------------------------------------------------------- CONNACK
 
 
-@spec("5.0 MQTT-3.1.4-5", "5.0 MQTT-3.2.0-1", "5.0 MQTT-3.2.0-2", "5.0 MQTT-3.2.2-9")
+@spec("5.0 MQTT-3.1.4-5", "5.0 MQTT-3.2.0-2", "5.0 MQTT-3.2.2-9")
 def test_5_0_client_is_told_all_that_differs_from_the_standards_defaults() -> None:
     world = World(options=FULL)
     alice = world.connect(expiry=KEPT)
@@ -69,7 +69,7 @@ def test_5_0_client_is_told_all_that_differs_from_the_standards_defaults() -> No
     ]
 
 
-@spec("3.1.1 MQTT-3.1.4-4", "3.1.1 MQTT-3.2.0-1")
+@spec("3.1.1 MQTT-3.1.4-4")
 @old_versions
 def test_3_x_client_is_told_a_return_code_and_no_more(version: int) -> None:
     world = World(options=FULL)
@@ -77,7 +77,6 @@ def test_3_x_client_is_told_a_return_code_and_no_more(version: int) -> None:
     assert alice.take() == [SendConnack(alice.connection, False, ConnectReturnCode.ACCEPTED)]
 
 
-@spec("3.1.1 MQTT-3.2.2-2")
 def test_3_1_knows_no_session_present() -> None:
     world = World()
     for version in (3, 4, 3):
@@ -91,8 +90,7 @@ def test_3_1_knows_no_session_present() -> None:
     assert len(alice.received()) == 3  # resumed all the same
 
 
-@spec("5.0 MQTT-3.14.0-1", "5.0 MQTT-3.14.2-1", "5.0 MQTT-3.14.2-2", "5.0 MQTT-3.14.4-2")
-@spec("5.0 MQTT-4.13.2-1")
+@spec("5.0 MQTT-3.14.2-2", "5.0 MQTT-3.14.4-2", "5.0 MQTT-4.13.2-1")
 def test_5_0_client_is_told_why_before_the_close() -> None:
     world = World()
     alice = world.connect()
@@ -150,7 +148,7 @@ def test_messages_go_between_all_versions(source: int, to: int, qos: int) -> Non
     assert publish.delivery.subscription_ids == ()
 
 
-@spec("5.0 MQTT-3.3.2-6")
+@spec("5.0 MQTT-3.3.2-5")
 def test_3_1_1_subscriber_does_not_keep_a_message_from_expiring() -> None:
     world = World()
     bob = world.connect("bob", 4, keep=True)
@@ -175,7 +173,7 @@ def test_each_version_takes_over_from_each_other(version: int) -> None:
 # ---------------------------------------------------------------- what 3.x cannot say
 
 
-@spec("3.1.1 MQTT-3.9.3-2", "3.1.1 MQTT-3.8.3-2")
+@spec("3.1.1 MQTT-3.9.3-2")
 @pytest.mark.parametrize("refusal", [0x80, 0x83, 0x87, 0x8F, 0x97])
 def test_every_refusal_in_a_3_1_1_suback_is_0x80(refusal: int) -> None:
     world = World(limits=SessionLimits(maximum_subscriptions=1))
@@ -193,7 +191,7 @@ def test_3_1_suback_has_no_failure_code_and_refused_filters_no_subscription() ->
     assert alice.received() == []
 
 
-@spec("3.1.1 MQTT-4.3.3-2")
+@spec("3.1.1 MQTT-4.3.3-2 (c)")
 @old_versions
 def test_pubrel_and_pubcomp_work_without_codes(version: int) -> None:
     """The codes in the actions are for the log; the codec leaves them out."""
@@ -216,7 +214,7 @@ def test_nothing_that_cannot_be_announced_is_a_ground_for_closing(version: int) 
     assert alice.session.connected
 
 
-@spec("3.1.1 MQTT-4.4.0-1")
+@spec("3.1.1 MQTT-4.4.0-1 (a)", "3.1.1 MQTT-4.4.0-1 (b)", "3.1.1 MQTT-4.4.0-1 (c)")
 @all_versions
 def test_resume_looks_the_same_in_every_version(version: int) -> None:
     world = World()

@@ -6,6 +6,7 @@ import pytest
 
 from mqtt_sessions import (
     ClientConnected,
+    CloseConnection,
     DeadlineKind,
     EndReason,
     MalformedPacketReceived,
@@ -30,6 +31,7 @@ from .helpers import (
     Client,
     World,
     all_versions,
+    kinds,
     old_versions,
     only,
     payloads,
@@ -92,13 +94,17 @@ ABNORMAL_ENDS = [
 
 @spec(
     "5.0 MQTT-3.1.2-7",
-    "5.0 MQTT-3.1.2-8",
     "5.0 MQTT-3.1.2-22",
     "5.0 MQTT-3.1.0-2",
-    "3.1.1 MQTT-3.1.2-8",
+    "5.0 MQTT-3.1.2-8 (a)",
+    "5.0 MQTT-3.1.2-10 (a)",
     "3.1.1 MQTT-3.1.2-24",
     "3.1.1 MQTT-3.1.0-2",
     "3.1.1 MQTT-4.8.0-1",
+    "3.1.1 MQTT-3.1.2-8 (a)",
+    "3.1.1 MQTT-3.1.2-10 (a)",
+    "NN-4.3",
+    "NN-4.5",
 )
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("end", ABNORMAL_ENDS, ids=lambda end: end.__name__)
@@ -117,7 +123,14 @@ def test_every_abnormal_end_publishes_the_will_once(version: int, end: object, k
     assert world.take_notices(WillPublished) == []
 
 
-@spec("5.0 MQTT-3.14.4-3", "3.1.1 MQTT-3.14.4-3", "3.1.1 MQTT-3.1.2-10", "5.0 MQTT-3.1.2-10")
+@spec(
+    "5.0 MQTT-3.14.4-3",
+    "5.0 MQTT-3.1.2-8 (c)",
+    "5.0 MQTT-3.1.2-10 (b)",
+    "3.1.1 MQTT-3.14.4-3",
+    "3.1.1 MQTT-3.1.2-8 (b)",
+    "3.1.1 MQTT-3.1.2-10 (b)",
+)
 @all_versions
 def test_disconnect_deletes_the_will(version: int) -> None:
     world = World()
@@ -139,7 +152,7 @@ def test_any_disconnect_of_3_x_deletes_the_will(version: int) -> None:
     assert world.take_notices(WillPublished) == []
 
 
-@spec("3.1.1 MQTT-3.1.2-12", "5.0 MQTT-3.1.2-10")
+@spec("5.0 MQTT-3.1.2-10 (a)", "3.1.1 MQTT-3.1.2-12", "3.1.1 MQTT-3.1.2-10 (a)", "NN-4.7")
 @all_versions
 def test_connection_without_a_will_publishes_none_left_from_an_earlier_one(version: int) -> None:
     world = World()
@@ -153,6 +166,7 @@ def test_connection_without_a_will_publishes_none_left_from_an_earlier_one(versi
     assert world.take_notices(WillPublished) == []
 
 
+@spec("NN-4.7")
 @all_versions
 def test_each_connect_brings_its_own_will(version: int) -> None:
     """NN-4.7."""
@@ -168,7 +182,7 @@ def test_each_connect_brings_its_own_will(version: int) -> None:
 # ---------------------------------------------------------------- delay
 
 
-@spec("5.0 MQTT-3.1.2-8")
+@spec("5.0 MQTT-3.1.2-8 (a)", "5.0 MQTT-3.1.2-8 (b)", "NN-1.7 (f)", "NN-4.1", "NN-4.8 (a)")
 @pytest.mark.parametrize(
     ("delay", "expiry", "after"),
     [
@@ -226,6 +240,7 @@ def test_server_knows_when_a_will_is_due() -> None:
     assert alice.session.will_due_at is None
 
 
+@spec("NN-4.2", "NN-4.4")
 def test_disconnect_with_will_waits_for_the_delay_too() -> None:
     """NN-4.2, NN-4.4: 0x04 asks for the will, by its rules."""
     world = World()
@@ -246,7 +261,7 @@ def test_disconnect_brings_the_will_forward_with_its_session() -> None:
     assert "alice" not in world.store
 
 
-@spec("5.0 MQTT-3.1.3-9")
+@spec("5.0 MQTT-3.1.3-9", "5.0 MQTT-3.1.2-8 (d)")
 def test_resume_in_time_cancels_the_will() -> None:
     world = World()
     alice = world.connect(keep=True, will=will(delay=20))
@@ -270,7 +285,7 @@ def test_resume_at_the_very_instant_comes_too_late() -> None:
     assert watcher.received() == [b"bye"]
 
 
-@spec("5.0 MQTT-3.1.2-4", "5.0 MQTT-3.1.2-8")
+@spec("5.0 MQTT-3.1.2-4 (b)", "5.0 MQTT-3.1.2-8 (b)", "NN-4.8 (b)")
 def test_clean_start_ends_the_session_and_its_will_is_due() -> None:
     """NN-4.8."""
     world = World()
@@ -341,7 +356,7 @@ def test_will_with_retain_is_retained(version: int) -> None:
     assert payloads(late.subscribe("will")) == [b"bye"]
 
 
-@spec("5.0 MQTT-3.1.2-15", "5.0 MQTT-3.3.1-6")
+@spec("5.0 MQTT-3.1.2-15", "5.0 MQTT-3.3.1-6 (a)", "5.0 MQTT-3.3.1-6 (b)")
 @all_versions
 def test_empty_retained_will_clears_its_topic(version: int) -> None:
     world = World()
@@ -386,6 +401,7 @@ def test_will_is_delivered_at_the_smaller_qos(version: int, qos: int) -> None:
     assert [client.deliveries()[0].qos for client in clients] == [min(qos, g) for g in (0, 1, 2)]
 
 
+@spec("NN-4.9")
 @all_versions
 def test_no_local_holds_for_the_owner_of_a_will(version: int) -> None:
     """NN-4.9."""
@@ -467,6 +483,7 @@ def test_will_that_the_server_cannot_keep_refuses_connect(
     world = World(options=options)
     alice = world.connect(will=will(**fields))  # type: ignore[arg-type]
     assert alice.connack.reason_code is code
+    assert kinds(alice.take()) == [SendConnack, CloseConnection]
     assert len(world.store) == 0
 
 
