@@ -1,0 +1,369 @@
+"""The steps of a small world: which there are, and what each leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from mqtt_sessions.actions import CloseConnection
+from mqtt_sessions.events import (
+    ClientConnected,
+    ConnectionLost,
+    Event,
+    MessagePublished,
+    SubscriptionsAdded,
+)
+from mqtt_sessions.messages import Message
+from mqtt_sessions.store import SessionStore
+from mqtt_sessions.testing.clients import Client, ServerFault
+from mqtt_sessions.testing.search_rules import Ledger
+from mqtt_sessions.testing.search_state import State, Wire, state_key
+from mqtt_sessions.testing.search_world import Peer, Step, World
+
+__all__ = ["Moves"]
+
+Log = Callable[[str, Any], None]
+"""Told of everything that is said: an arrow, and the event, action or notice."""
+
+
+class Moves:
+    """The steps of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._peers = {peer.client_id: peer for peer in world.peers}
+        self._prompt = [peer.client_id for peer in world.peers if peer.prompt]
+        self._open = [peer for peer in world.peers if not peer.prompt]
+        self._numbers: dict[int, int] = {}
+        self._by_value: dict[Message, int] = {}
+        self._kept: list[Message] = []
+
+    # ------------------------------------------------------------ states
+
+    def start(self, log: Log | None = None) -> State:
+        """All clients are connected and subscribed, and nothing is on its way."""
+        world = self.world
+        state = State()
+        store = SessionStore(world.policy, world.limits, world.options)
+        state.snapshot = store.snapshot()
+        state.ledger = Ledger(self._peers, world.policy, world.limits, world.packet_ids)
+        for peer in world.peers:
+            state.clients[peer.client_id] = Client(
+                peer.client_id, peer.protocol_version, maximum_packet_id=world.packet_ids
+            )
+        for peer in world.peers:
+            state = self.take(state, Step("connect", peer.client_id), log)
+            while (step := self.heal(state)) is not None and step.kind != "connect":
+                state = self.take(state, step, log)
+        return state
+
+    def message(self, message: Message) -> int:
+        """A number for a message: quick to compare."""
+        known = self._numbers.get(id(message))
+        if known is None:
+            known = self._by_value.setdefault(message, len(self._by_value))
+            self._numbers[id(message)] = known
+            self._kept.append(message)  # so that its address is not used again
+        return known
+
+    def key(self, state: State) -> tuple[Hashable, ...]:
+        """All that decides what happens from here on."""
+        return state_key(state, self.world.horizon, self.message)
+
+    def is_quiet(self, state: State) -> bool:
+        """Nothing is owed to or by anybody."""
+        return all(account.is_quiet for account in state.ledger.accounts.values()) and not any(
+            client.in_flight or client.inbound for client in state.clients.values()
+        )
+
+    # ------------------------------------------------------------ which steps there are
+
+    def steps(self, state: State) -> list[Step]:
+        """What can happen next."""
+        world, late = self.world, state.late
+        steps: list[Step] = []
+        if late:
+            steps.append(Step("timeout"))
+        elif world.clock and state.next_at is not None:
+            steps.append(Step("clock"))
+            if world.late:
+                steps.append(Step("late clock"))
+        if (
+            not late
+            and world.tick is not None
+            and (state.next_at is None or state.now + world.tick < state.next_at)
+        ):
+            steps.append(Step("tick"))
+        if state.told.get("", 0) < len(world.messages):
+            steps.append(Step("host"))
+        for name, wire in state.wires.items():
+            self._steps_of_wire(state, name, wire, steps)
+        for peer in self._open:
+            if state.clients[peer.client_id].connection is None and self._free_name(state, peer):
+                steps += [
+                    Step("connect", peer.client_id, index) for index in range(len(peer.entries))
+                ]
+        return steps
+
+    def _steps_of_wire(self, state: State, name: str, wire: Wire, steps: list[Step]) -> None:
+        peer = self._peers[wire.client_id]
+        if peer.prompt:
+            if state.told.get(peer.client_id, 0) < len(peer.messages):
+                steps.append(Step("publish", name))
+            return
+        if wire.up:
+            steps.append(Step("arrive", name))
+        if not wire.open:
+            steps.append(Step("lost", name))
+            return
+        if wire.down and not state.late:
+            steps.append(Step("read", name))
+        client = state.clients[peer.client_id]
+        if client.ready:
+            if state.told.get(peer.client_id, 0) < len(peer.messages) and not state.late:
+                steps.append(Step("publish", name))
+            steps += [Step("leave", name, index) for index in range(len(peer.leavings))]
+        if peer.cut:
+            steps.append(Step("cut", name))
+        if peer.abandons and self._free_name(state, peer):
+            steps.append(Step("abandon", name))
+
+    def _free_name(self, state: State, peer: Peer) -> str | None:
+        """A name for a new connection: an old one may linger beside it, a second may not."""
+        for name in (peer.client_id + "1", peer.client_id + "2"):
+            if name not in state.wires:
+                return name
+        return None
+
+    def heal(self, state: State) -> Step | None:
+        """The step on the way to rest: no more faults, everybody comes back and reads it all."""
+        if state.late:
+            return Step("timeout")
+        for name, wire in state.wires.items():
+            if not wire.open:
+                return Step("arrive" if wire.up else "lost", name)
+        for name, wire in state.wires.items():
+            if wire.down:
+                return Step("read", name)
+            if wire.up:
+                return Step("arrive", name)
+        for client_id, client in state.clients.items():
+            if client.connection is None:
+                return Step("connect", client_id)
+        return None
+
+    # ------------------------------------------------------------ taking one
+
+    def take(self, state: State, step: Step, log: Log | None = None) -> State:
+        """The state behind a step; the same one if there is nothing to be done.
+
+        Raises:
+            ServerFault: The store broke a rule.
+        """
+        run = _Run(self, state.copy(), log)
+        if not getattr(self, "_do_" + step.kind.replace(" ", "_"))(run, step):
+            return state
+        run.finish(self._prompt)
+        return run.state
+
+    def _do_timeout(self, run: _Run, step: Step) -> bool:
+        run.pass_time()
+        return True
+
+    def _do_clock(self, run: _Run, step: Step) -> bool:
+        assert run.state.next_at is not None
+        run.state.now = run.state.next_at
+        run.pass_time()
+        return True
+
+    def _do_late_clock(self, run: _Run, step: Step) -> bool:
+        assert run.state.next_at is not None
+        run.state.now = run.state.next_at
+        run.state.late = True
+        return True
+
+    def _do_tick(self, run: _Run, step: Step) -> bool:
+        assert self.world.tick is not None
+        run.state.now += self.world.tick
+        return True
+
+    def _do_host(self, run: _Run, step: Step) -> bool:
+        run.feed(MessagePublished(self.world.messages[run.next_of("")]))
+        return True
+
+    def _do_publish(self, run: _Run, step: Step) -> bool:
+        wire = run.state.wires[step.who]
+        client_id = wire.client_id
+        message = self._peers[client_id].messages[run.state.told.get(client_id, 0)]
+        event = run.touch(client_id).publish(message)
+        if event is None:
+            return False
+        run.next_of(client_id)
+        run.state.wires[step.who] = wire._replace(up=(*wire.up, event))
+        return True
+
+    def _do_arrive(self, run: _Run, step: Step) -> bool:
+        run.arrive(step.who)
+        return True
+
+    def _do_read(self, run: _Run, step: Step) -> bool:
+        run.read(step.who)
+        return True
+
+    def _do_lost(self, run: _Run, step: Step) -> bool:
+        del run.state.wires[step.who]
+        run.feed(ConnectionLost(step.who))
+        return True
+
+    def _do_cut(self, run: _Run, step: Step) -> bool:
+        run.touch(run.state.wires[step.who].client_id).connection_lost()
+        return self._do_lost(run, step)
+
+    def _do_abandon(self, run: _Run, step: Step) -> bool:
+        """The client's end is gone; what it sent may still arrive."""
+        wire = run.state.wires[step.who]
+        run.touch(wire.client_id).connection_lost()
+        run.state.wires[step.who] = wire._replace(down=(), open=False)
+        return True
+
+    def _do_leave(self, run: _Run, step: Step) -> bool:
+        wire = run.state.wires[step.who]
+        leaving = self._peers[wire.client_id].leavings[step.variant]
+        event = run.touch(wire.client_id).disconnect(
+            leaving.reason_code, leaving.session_expiry_interval
+        )
+        run.state.wires[step.who] = wire._replace(up=(*wire.up, event), down=(), open=False)
+        return True
+
+    def _do_connect(self, run: _Run, step: Step) -> bool:
+        peer = self._peers[step.who]
+        name = self._free_name(run.state, peer)
+        if name is None:
+            return False
+        entry = peer.entries[step.variant]
+        run.state.wires[name] = Wire(peer.client_id)
+        before = run.state.ledger.accounts[peer.client_id]
+        event: ClientConnected = run.touch(peer.client_id).connect(
+            name,
+            clean_start=entry.clean_start,
+            session_expiry_interval=entry.session_expiry_interval,
+            receive_maximum=entry.receive_maximum,
+            will=entry.will,
+        )
+        run.feed(event)
+        account = run.state.ledger.accounts[peer.client_id]
+        assert account is not before
+        if peer.subscriptions and not account.filters:
+            run.feed(SubscriptionsAdded(peer.client_id, peer.subscriptions))
+        return True
+
+
+class _Run:
+    """One step under way: the state behind it, and the store brought to life if need be."""
+
+    __slots__ = ("log", "moves", "state", "store")
+
+    def __init__(self, moves: Moves, state: State, log: Log | None) -> None:
+        self.moves = moves
+        self.state = state
+        self.log = log
+        self.store: SessionStore | None = None
+
+    def finish(self, prompt: list[str]) -> None:
+        """Carry the packets of prompt clients, then put the store away."""
+        moving = bool(prompt)
+        while moving:
+            moving = False
+            for name, wire in self.state.wires.items():
+                if wire.client_id in prompt and (wire.up or wire.down):
+                    if wire.down:
+                        self.read(name)
+                    else:
+                        self.arrive(name)
+                    moving = True
+                    break
+        if self.store is not None:
+            self.state.snapshot = self.store.snapshot()
+
+    def touch(self, client_id: str) -> Client:
+        """A client of its own for this state."""
+        client = self.state.clients[client_id].copy()
+        self.state.clients[client_id] = client
+        return client
+
+    def next_of(self, publisher: str) -> int:
+        """Which of its messages this publisher is at; it goes on."""
+        index = self.state.told.get(publisher, 0)
+        self.state.told[publisher] = index + 1
+        return index
+
+    def arrive(self, name: str) -> None:
+        wire = self.state.wires[name]
+        self.state.wires[name] = wire._replace(up=wire.up[1:])
+        self.feed(wire.up[0])
+
+    def read(self, name: str) -> None:
+        wire = self.state.wires[name]
+        client = self.touch(wire.client_id)
+        action = wire.down[0]
+        answers = client.receive(action)
+        if self.log is not None:
+            self.log("reads", action)
+        if client.delivered:
+            if self.store is None:
+                self.state.ledger = self.state.ledger.copy()
+            self.state.ledger.deliver(wire.client_id, client.delivered)
+            client.delivered.clear()
+        client.discarded.clear()
+        self.state.wires[name] = wire._replace(
+            up=(*wire.up, *answers),
+            down=wire.down[1:],
+            open=not isinstance(action, CloseConnection),
+        )
+
+    def feed(self, event: Event) -> None:
+        """Tell the store, and then that time has passed, as a host does."""
+        if self.log is not None:
+            self.log("->", event)
+        store = self._wake()
+        state = self.state
+        state.ledger.begin(event, state.now)
+        self._observe(store.handle(event, state.now))
+        self._time_out(store)
+
+    def pass_time(self) -> None:
+        """Nothing but time."""
+        store = self._wake()
+        self.state.ledger.begin(None, self.state.now)
+        self._time_out(store)
+
+    def _wake(self) -> SessionStore:
+        if self.store is None:
+            self.store = SessionStore.restore(self.state.snapshot)
+            self.state.ledger = self.state.ledger.copy()
+        return self.store
+
+    def _time_out(self, store: SessionStore) -> None:
+        state = self.state
+        next_at = store.next_deadline_at
+        if next_at is not None and next_at <= state.now:
+            self._observe(store.handle_timeout(state.now))
+            next_at = store.next_deadline_at
+            if next_at is not None and next_at <= state.now:
+                raise ServerFault("law 3", f"{store.next_deadline} is still due")
+        state.late = False
+        state.next_at = next_at
+        state.ledger.settle(store, next_at)
+
+    def _observe(self, outcome: Any) -> None:
+        if self.log is not None:
+            for action in outcome.actions:
+                self.log(f"<- {action.connection}:", action)
+            for notice in outcome.notices:
+                self.log("..", notice)
+        self.state.ledger.observe(outcome)
+        wires = self.state.wires
+        for action in outcome.actions:
+            wire = wires[action.connection]
+            if wire.open:
+                wires[action.connection] = wire._replace(down=(*wire.down, action))
