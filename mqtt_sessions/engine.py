@@ -290,6 +290,7 @@ class Engine(Lifecycle):
         self, session: SessionState, link: Link, event: SubscribeReceived, turn: Turn
     ) -> None:
         self._settle_inbound(session, turn)
+        # MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-2.2.1-6: SUBACK before what the subscriptions call up
         codes, granted = subscribe(session, link, event)
         turn.actions.append(SendSuback(link.connection, event.packet_id, codes))
         self._subscribed(session, granted, turn)
@@ -299,7 +300,7 @@ class Engine(Lifecycle):
         self, session: SessionState, link: Link, event: UnsubscribeReceived, turn: Turn
     ) -> None:
         self._settle_inbound(session, turn)
-        codes, removed = unsubscribe(session, link, event)
+        codes, removed = unsubscribe(session, link, event)  # MQTT-3.10.4-4, MQTT-2.2.1-6
         self._unsubscribed(session, removed, turn)
         turn.actions.append(SendUnsuback(link.connection, event.packet_id, codes))
 
@@ -369,6 +370,7 @@ class Engine(Lifecycle):
                 # MQTT-3.1.0-2
                 self._fail(link, ReasonCode.PROTOCOL_ERROR, "a second CONNECT", turn)
             return
+        # MQTT-3.1.3-2
         session = self._sessions.get(event.client_id or event.assigned_client_id or "")
         if session is not None:
             if event.assigned_client_id is not None and not self._is_over(session, turn):
@@ -399,8 +401,9 @@ class Engine(Lifecycle):
                 raise Fault(ReasonCode.PROTOCOL_ERROR, detail)
             session.expiry_interval = session.settings.policy.at_disconnect(interval)
         if link.version < 5 or event.reason_code == ReasonCode.SUCCESS:
-            self._cancel_will(session, turn)  # MQTT-3.14.4-3; 3.1.1: any DISCONNECT
+            self._cancel_will(session, turn)  # MQTT-3.14.4-3; 3.1.1: any DISCONNECT [NN-4.10]
         self._detach(link, turn)
+        # NN-5.1, 3.1.1 MQTT-3.14.4-1: closed, should the client not have done it
         turn.actions.append(CloseConnection(link.connection, ReasonCode.SUCCESS))
         self._park(session, turn)
 
@@ -462,6 +465,7 @@ class Engine(Lifecycle):
     def _on_added(self, event: SubscriptionsAdded, turn: Turn) -> None:
         session = self._named(event.client_id, event, turn)
         if session is not None:
+            # NN-12.8: the client did not ask for them
             granted = [Granted.make(session, wanted) for wanted in event.subscriptions]
             self._subscribed(session, granted, turn)
 

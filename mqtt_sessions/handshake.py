@@ -69,16 +69,19 @@ def _is_client_id_accepted(event: ClientConnected, limits: SessionLimits) -> boo
         if event.protocol_version == 3:
             return False  # MQTT 3.1: 1 to 23 characters
         if event.protocol_version == 4 and not event.clean_start:
-            return False  # 3.1.1 MQTT-3.1.3-8
-        return event.assigned_client_id is not None
+            return False  # 3.1.1 MQTT-3.1.3-7, 3.1.1 MQTT-3.1.3-8
+        return event.assigned_client_id is not None  # MQTT-3.1.3-6
     if event.protocol_version == 3 and len(client_id) > _MQTT_31_CLIENT_ID_LENGTH:
         return False
-    maximum = limits.maximum_client_id_length
+    maximum = limits.maximum_client_id_length  # 23 or more: MQTT-3.1.3-5
     return maximum is None or len(client_id) <= maximum
 
 
 def refuse_connect(event: ClientConnected, refusal: Refusal, turn: Turn) -> None:
-    """Say no and close [MQTT-3.2.2-7]; Session Present is 0 [MQTT-3.2.2-6]."""
+    """Say no and close [MQTT-3.2.2-7]; Session Present is 0 [MQTT-3.2.2-6].
+
+    By CONNACK or not at all, never by DISCONNECT [MQTT-3.14.0-1].
+    """
     reason_code, return_code = refusal.value
     said = reason_code if event.protocol_version == 5 else return_code
     if said is not None:
@@ -92,7 +95,11 @@ def connack(
 ) -> SendConnack:
     """CONNACK of an accepted CONNECT, with what a 5.0 client has to be told.
 
-    Spec: MQTT 5.0 §3.2.2 [MQTT-3.2.2-2], [MQTT-3.2.2-3]; MQTT 3.1 has no Session Present bit.
+    The only one of its connection [MQTT-3.2.0-2]; Session Present says whether there was a
+    session, be there anything in it or not [NN-2.1], and none is left after Clean Start [NN-2.2].
+
+    Spec: MQTT 5.0 §3.1.4 [MQTT-3.1.4-5], §3.2.2 [MQTT-3.2.2-2], [MQTT-3.2.2-3]; MQTT 3.1 has no
+    Session Present bit.
     """
     if event.protocol_version < 5:
         present = resumed and event.protocol_version == 4
@@ -107,7 +114,7 @@ def connack(
         ReasonCode.SUCCESS,
         None if in_force == asked else in_force,
         None if options.receive_maximum == 65_535 else options.receive_maximum,
-        None if options.maximum_qos == 2 else options.maximum_qos,
+        None if options.maximum_qos == 2 else options.maximum_qos,  # MQTT-3.2.2-9
         None if options.retain_available else False,
         options.maximum_packet_size,
         None if event.client_id else session.client_id,

@@ -48,6 +48,8 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
         Fault: The connection has to be closed.
 
     *Cost* O(length of the topic name).
+
+    Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-1].
     """
     message, packet_id = event.message, event.packet_id
     qos = message.qos
@@ -56,13 +58,13 @@ def admit(session: SessionState, link: Link, event: PublishReceived, turn: Turn)
     if link.version == 5:
         # what 3.x clients cannot be told is no ground for closing them
         options = session.settings.options
-        if qos > options.maximum_qos:
+        if qos > options.maximum_qos:  # MQTT-3.2.2-11
             raise Fault(ReasonCode.QOS_NOT_SUPPORTED, "QoS above Maximum QoS [3.2.2-11]")
-        if message.retain and not options.retain_available:
+        if message.retain and not options.retain_available:  # MQTT-3.2.2-14
             raise Fault(ReasonCode.RETAIN_NOT_SUPPORTED, "RETAIN is not available [3.2.2-14]")
     if qos == 0:
         return event.refusal is None or _drop_refused(session, link, event.refusal)
-    if not packet_id:
+    if not packet_id:  # MQTT-2.2.1-3
         raise Fault(ReasonCode.PROTOCOL_ERROR, "QoS 1 or 2 without a packet identifier [2.2.1]")
     if qos == 1 and session.inbound is None and not link.inbound_units and event.refusal is None:
         return True  # nothing is open and nothing against it
@@ -110,7 +112,7 @@ def _admit_beside_others(
             return False  # its router has not answered: PUBACK is to come
         return _may_pass(session, link, event, packet_id, turn)
     if phase is not Inbound.IDLE:
-        # MQTT-4.3.3-10: answered again whatever DUP says, and not handed on again
+        # MQTT-4.3.3-10, NN-6.4: answered again whatever DUP says, and not handed on again
         link.inbound_units.add(packet_id)
         if phase is Inbound.AWAITING_PUBREL:
             turn.actions.append(SendPubrec(link.connection, packet_id, _SUCCESS))
@@ -124,7 +126,7 @@ def _admit_beside_others(
 
 
 def _refuse_used_id(link: Link, message: Message, packet_id: int, turn: Turn) -> None:
-    """NN-6.5: the exchange that holds the identifier stays as it is."""
+    """NN-6.5, MQTT-2.2.1-3: the exchange that holds the identifier stays as it is."""
     if link.version < 5:
         raise Fault(ReasonCode.PACKET_IDENTIFIER_IN_USE, "identifier of an open exchange")
     refuse(link, message, packet_id, ReasonCode.PACKET_IDENTIFIER_IN_USE, turn)
@@ -134,6 +136,8 @@ def _take_unit(link: Link, packet_id: int) -> None:
     """Enforce Receive Maximum: open are those answered by neither PUBACK, PUBCOMP nor an error.
 
     A repeat of an identifier that counts already takes no second unit [NN-10.4].
+
+    Spec: MQTT 5.0 §3.3.4 [MQTT-3.3.4-7].
     """
     if link.version < 5 or packet_id in link.inbound_units:
         return
@@ -207,6 +211,8 @@ def hold(session: SessionState, packet_id: int, turn: Turn) -> InboundIds:
 
 def release(session: SessionState, link: Link, packet_id: int, turn: Turn) -> None:
     """PUBREL: forget the identifier and answer PUBCOMP, known or not.
+
+    Whatever has become of the message: an exchange does not expire [MQTT-4.3.3-13].
 
     *Cost* O(1).
 

@@ -139,7 +139,7 @@ class Lifecycle:
         if session is not None and session.link is not None:
             session = self._take_over(session, session.link, event.clean_start, turn)
         if session is not None and event.clean_start:
-            self._end(session, EndReason.CLEAN_START, turn)  # MQTT-3.1.2-4
+            self._end(session, EndReason.CLEAN_START, turn)  # MQTT-3.1.2-4, MQTT-3.1.4-4
             session = None
         shared = self._settings
         settings = shared
@@ -152,20 +152,21 @@ class Lifecycle:
                 own_limits=event.limits is not None,
             )
         resumed = session is not None
-        if session is None:
+        if session is None:  # MQTT-3.1.2-6
             client_id = event.client_id or event.assigned_client_id
             assert client_id is not None
             session = self._sessions[client_id] = SessionState(client_id, settings)
             self._created(session)
             turn.notices.append(SessionCreated(client_id))
-        else:
+        else:  # MQTT-3.1.2-5
             self._parked -= 1
-            turn.deadlines.disarm(session)
-            self._cancel_will(session, turn)
+            turn.deadlines.disarm(session)  # MQTT-4.1.0-1: no clock while there is a connection
+            self._cancel_will(session, turn)  # MQTT-3.1.3-9
             session.settings = settings
             turn.notices.append(SessionResumed(session.client_id))
         session.principal = event.principal
-        session.will = event.will  # NN-4.7: the new CONNECT brings its own or none
+        # MQTT-3.1.2-7; NN-4.7: the new CONNECT brings its own or none
+        session.will = event.will
         session.expiry_interval = settings.policy.at_connect(
             event.protocol_version, event.clean_start, event.session_expiry_interval
         )
@@ -184,7 +185,8 @@ class Lifecycle:
         self._links[event.connection] = link
         limit = settings.limits.maximum_send_window
         asked = event.receive_maximum
-        link.window = limit if asked is None else min(asked, limit)  # MQTT-4.9.0-1
+        # MQTT-4.9.0-1, NN-10.2; for 3.x a free choice [NN-10.6]
+        link.window = limit if asked is None else min(asked, limit)
         link.maximum_packet_size = event.maximum_packet_size
         link.expiry_asked = event.session_expiry_interval or 0
         keep_alive = event.keep_alive
@@ -192,11 +194,11 @@ class Lifecycle:
             if options.enforce_receive_maximum:
                 link.receive_maximum = options.receive_maximum
             if options.server_keep_alive is not None:
-                keep_alive = options.server_keep_alive  # MQTT-3.1.2-21
+                keep_alive = options.server_keep_alive  # MQTT-3.2.2-21, else MQTT-3.2.2-22
         elif settings.policy.retry_interval is not None:
             link.retry = RetryTimer(session.client_id, settings.policy.retry_interval)
         link.smooth()
-        if keep_alive:
+        if keep_alive:  # NN-5.2: 0 is off
             interval = link.interval = keep_alive * 1.5  # MQTT-3.1.2-22
             link.due = turn.now + interval
             turn.deadlines.arm(link, link.due, interval)
@@ -225,7 +227,7 @@ class Lifecycle:
     # ------------------------------------------------------------ connections end
 
     def _fail(self, link: Link, reason_code: ReasonCode, detail: str, turn: Turn) -> None:
-        """The peer broke a rule: tell it why, close, and treat it as an abnormal end [NN-4.3]."""
+        """The peer broke a rule: tell it why, close, and end abnormally [NN-4.3], [NN-5.3]."""
         session = link.session
         assert session is not None
         turn.notices.append(
@@ -238,7 +240,10 @@ class Lifecycle:
         self._fail(link, ReasonCode.KEEP_ALIVE_TIMEOUT, "keep alive ran out", turn)
 
     def _close(self, link: Link, reason_code: ReasonCode, turn: Turn) -> None:
-        """Close an open connection; MQTT 3.x has no packet that says why."""
+        """Close an open connection; MQTT 3.x has no packet that says why.
+
+        Spec: MQTT 5.0 §3.14.4 [MQTT-3.14.4-2], §4.13.2 [MQTT-4.13.2-1].
+        """
         self._detach(link, turn)
         if link.version == 5:
             turn.actions.append(SendDisconnect(link.connection, reason_code))
@@ -256,7 +261,10 @@ class Lifecycle:
         self._links[link.connection] = CLOSED
 
     def _park(self, session: SessionState, turn: Turn) -> None:
-        """The connection is gone: the session ends, or its expiry and the will's delay run."""
+        """The connection is gone: the session ends, or its expiry and the will's delay run.
+
+        Spec: MQTT 5.0 §3.1.2.5 [MQTT-3.1.2-8], §3.1.2.11.2 [MQTT-3.1.2-23], §4.1 [NN-1.1].
+        """
         interval = session.expiry_interval
         if interval == 0:
             self._end(session, EndReason.CONNECTION_CLOSED, turn)
@@ -351,7 +359,7 @@ class Lifecycle:
         return 1
 
     def _expire_session(self, session: SessionState, turn: Turn, limit: int | None) -> int:
-        """One unit for the session and one for each message that goes with it."""
+        """One unit for the session and one for each message that goes with it [MQTT-4.1.0-2]."""
         used = 0
         if session.queue is not None:
             used = outbound.drop_everything(session, turn, limit)

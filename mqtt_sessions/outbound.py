@@ -122,9 +122,10 @@ def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn)
     """Send, or drop what is too large; False if the window is closed."""
     delivery = _for_version(link, delivery)
     if _too_large(session, link, delivery):
-        drop(session, delivery, DropReason.TOO_LARGE, turn)  # NN-11.2: before an id is taken
+        # NN-11.2, MQTT-3.1.2-25: before an id is taken
+        drop(session, delivery, DropReason.TOO_LARGE, turn)
         return True
-    if delivery.qos == 0:
+    if delivery.qos == 0:  # MQTT-4.3.1-1; the quota is no matter [NN-10.3]
         turn.completed += 1
         told = delivery.message_expiry_interval
         if told is not None:
@@ -148,6 +149,7 @@ def _send(
     turn: Turn,
 ) -> None:
     """First transmission at QoS 1 or 2 [MQTT-4.3.2-2], [MQTT-4.3.3-2]."""
+    # MQTT-4.3.2-1, MQTT-4.3.3-1: what is in flight keeps its identifier, since when ever [NN-6.3]
     packet_id = session.last_packet_id + 1
     if packet_id > MAX_PACKET_ID or packet_id in in_flight:
         packet_id = next_packet_id(session.last_packet_id, in_flight)
@@ -170,9 +172,10 @@ def _window_open(in_flight: dict[int, Exchange], link: Link) -> bool:
     """Whether one more PUBLISH may be in the air.
 
     Units in use are derived from what is in flight and never counted beside it; an exchange from
-    an earlier connection holds one only once its PUBLISH was sent again [NN-10.8].
+    an earlier connection holds one only once its PUBLISH was sent again [NN-10.8], and there are
+    never more than there were [NN-10.1].
 
-    Spec: MQTT 5.0 §4.9 [MQTT-4.9.0-2].
+    Spec: MQTT 5.0 §4.9 [MQTT-4.9.0-2], §3.3.4 [MQTT-3.3.4-9].
     """
     return (
         len(in_flight) - len(link.unsent) - len(link.unitless) < link.window
@@ -280,7 +283,7 @@ def expire_queued(
 
     *Cost* O(dropped * log depth).
 
-    Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5].
+    Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5], [NN-9.2].
     """
     queue = session.queue
     assert queue is not None
@@ -301,7 +304,7 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
 
     *Cost* O(messages sent or dropped).
 
-    Spec: MQTT 5.0 §4.6 [MQTT-4.6.0-1], [MQTT-4.6.0-5]; §4.9 [NN-8.4].
+    Spec: MQTT 5.0 §4.6 [MQTT-4.6.0-1], [MQTT-4.6.0-5], [NN-15.1]; §4.9 [NN-8.4].
     """
     if link.congested:
         return
@@ -362,7 +365,7 @@ def receive(session: SessionState, link: Link, packet_id: int, code: int, turn: 
 
     *Cost* O(1).
 
-    Spec: MQTT 5.0 §4.3.3 [MQTT-4.3.3-4], table 3-6 [NN-7.5].
+    Spec: MQTT 5.0 §4.3.3 [MQTT-4.3.3-3], [MQTT-4.3.3-4], table 3-6 [NN-7.5].
     """
     in_flight = session.in_flight or _EMPTY
     exchange = in_flight.get(packet_id)
@@ -380,6 +383,7 @@ def receive(session: SessionState, link: Link, packet_id: int, code: int, turn: 
                 link.smooth()
         if link.retry is not None:
             _note_sent(link.retry, packet_id, turn)
+        # MQTT-3.3.4-10, MQTT-4.9.0-3: whatever is left of the quota
         turn.actions.append(SendPubrel(link.connection, packet_id, _SUCCESS))
     elif reply is Reply.PUBREL_NOT_FOUND:
         turn.actions.append(SendPubrel(link.connection, packet_id, _NOT_FOUND))
@@ -404,7 +408,7 @@ def complete(session: SessionState, link: Link, packet_id: int, turn: Turn) -> R
 
 
 def _settle(session: SessionState, link: Link, packet_id: int, reply: Reply, turn: Turn) -> None:
-    """An exchange is over: identifier and unit are free."""
+    """An exchange is over: identifier and unit are free, all else stays [NN-5.4], [NN-6.2]."""
     assert session.in_flight is not None
     exchange = session.in_flight.pop(packet_id)
     if not link.plain:
@@ -428,7 +432,7 @@ def resume(session: SessionState, link: Link, turn: Turn) -> None:
     """Send again what the earlier connection left open, PUBRELs first, then go on.
 
     PUBRELs are never held back; PUBLISHes go up to the new window, the rest as acknowledgements
-    come in.
+    come in. 5.0 binds the client alone to this order, 3.1.1 the server too [NN-15.3].
 
     *Cost* O(in flight + sent).
 
@@ -490,7 +494,7 @@ def _send_again(
         _note_sent(link.retry, packet_id, turn)
     delivery = _for_version(link, delivery)
     told = told_interval(delivery, turn.now)
-    # MQTT-3.3.1-1: DUP 1; MQTT-4.4.0-1: the identifier it had
+    # MQTT-3.3.1-1: DUP 1; MQTT-4.4.0-1: the identifier it had; NN-8.5: and all else
     turn.actions.append(SendPublish(link.connection, delivery, packet_id, True, told))
 
 

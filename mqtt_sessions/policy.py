@@ -132,7 +132,8 @@ class ExpiryPolicy:
 
         *Cost* O(1).
 
-        Spec: MQTT 5.0 §3.1.2.11.2 [NN-1.2], §3.2.2.3.2 [NN-1.3]; MQTT 3.1.1 §3.1.2.4.
+        Spec: MQTT 5.0 §3.1.2.11.2 [NN-1.2], [NN-1.11], [NN-1.13], §3.2.2.3.2 [NN-1.3]; MQTT 3.1.1
+        §3.1.2.4.
         """
         if protocol_version < 5:
             if clean_start:
@@ -169,7 +170,7 @@ class ExpiryPolicy:
 
         *Cost* O(1).
 
-        Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5].
+        Spec: MQTT 5.0 §3.3.2.3.3 [MQTT-3.3.2-5], [NN-9.1].
         """
         interval: float | None = message_expiry_interval
         if interval is None:

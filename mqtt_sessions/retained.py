@@ -4,7 +4,7 @@ Topics stand in a `SortedDict`, so that a replay is a cursor (the last topic loo
 true whatever is stored or removed meanwhile, and a filter is looked for only among the topics
 that begin like it.
 
-Spec: MQTT 5.0 §3.3.1.3 [NN-14.1] to [NN-14.6].
+Spec: MQTT 5.0 §3.3.1.3 [NN-14.1] to [NN-14.6]; MQTT 3.1.1 §3.1.2.4 [3.1.1 MQTT-3.1.2-7].
 """
 
 from __future__ import annotations

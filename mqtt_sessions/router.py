@@ -75,6 +75,7 @@ class Router(Engine):
         message = event.message
         client_id = session.client_id
         lifetime, told = session.settings.expiry_of(message)
+        # MQTT-3.3.1-8: without RETAIN nothing is stored, altered or erased
         if message.retain and not self._retain(message, client_id, lifetime, told, turn):
             code = ReasonCode.QUOTA_EXCEEDED
         else:
@@ -108,7 +109,7 @@ class Router(Engine):
         self._distribute(message, publisher, own, lifetime, told, turn)
 
     def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:
-        """Publish the wills that have come due in this call; the units of work used.
+        """Publish the wills that have come due in this call [NN-4.5]; the units of work used.
 
         Where units are limited, receivers beyond the limit stay due.
         """
@@ -134,7 +135,7 @@ class Router(Engine):
         *Cost* that of copying a dict of the receivers, where one filter matches.
         """
         told = message.message_expiry_interval
-        if message.retain:
+        if message.retain:  # MQTT-3.1.2-15, else MQTT-3.1.2-14
             self._retain_anyway(message, client_id, lifetime, told, turn)
         fanout = WillFanout(client_id, message, turn.now, lifetime)
         own = self._sessions.get(client_id)
@@ -236,7 +237,7 @@ class Router(Engine):
         if not buckets:
             return ReasonCode.NO_MATCHING_SUBSCRIBERS
         now = turn.now
-        expires_at = None if lifetime is None else now + lifetime
+        expires_at = None if lifetime is None else now + lifetime  # NN-9.5: from its arrival
         made: dict[int | tuple[int, ...], Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
         beside = self._replays or self._fanouts
@@ -343,7 +344,7 @@ class Router(Engine):
         told: int | None,
         publisher: str | None,
     ) -> Delivery:
-        """One delivery for all receivers with the same options.
+        """One delivery for all receivers with the same options [NN-7.1].
 
         Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-12], [MQTT-3.3.1-13], §3.3.4 [MQTT-3.3.4-4],
         §3.8.4 [MQTT-3.8.4-8].
@@ -499,7 +500,7 @@ class Router(Engine):
                 turn.deadlines.disarm(replay)
                 return sent
             replay.passed(route.topic_filter, entry.message.topic_name)
-            if entry.at <= turn.now:
+            if entry.at <= turn.now:  # NN-9.3
                 self._expire_retained(entry, turn)
                 continue
             delivery = _make_retained(entry, route, self._settings.options.upgrade_qos)
@@ -531,7 +532,7 @@ class Router(Engine):
             route = made.route
             if made.is_new and self._tree.add(route):
                 turn.notices.append(FilterAdded(route.topic_filter))
-            handling = made.retain_handling
+            handling = made.retain_handling  # MQTT-3.3.1-9 to MQTT-3.3.1-11, MQTT-3.8.4-4
             if wants_retained and (handling == 0 or (handling == 1 and made.is_new)):
                 if replay is None:
                     replay = self._replays[session] = Replay(session)
@@ -545,7 +546,7 @@ class Router(Engine):
 
     def _unsubscribed(self, session: SessionState, removed: list[Route], turn: Turn) -> None:
         replay = self._replays.get(session)
-        for route in removed:
+        for route in removed:  # MQTT-3.10.4-2
             if self._tree.remove(route):
                 turn.notices.append(FilterRemoved(route.topic_filter))
             if replay is not None:
@@ -617,7 +618,10 @@ def _not_local(session: SessionState, delivery: Delivery) -> MessageDropped:
 
 
 def _make_retained(entry: Retained, route: Route, upgrade: bool) -> Delivery:
-    """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6]."""
+    """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6].
+
+    Spec: MQTT 3.1.1 §3.3.1.3 [3.1.1 MQTT-3.3.1-8].
+    """
     message, options = entry.message, route.options
     granted = options & QOS
     return Delivery(

@@ -338,7 +338,8 @@ class _Alone(Engine):
         super().__init__(policy, limits, options, size_of)
         self._client_id = client_id
         self._last_route_id = 0
-        # acknowledgements leave in receive order for each QoS [MQTT-4.6.0-2], [MQTT-4.6.0-3]
+        # acknowledgements leave in receive order for each QoS [MQTT-4.6.0-2], [MQTT-4.6.0-3],
+        # whenever the host answers [NN-15.4]
         self._waiting: tuple[deque[_Routed], deque[_Routed]] = (deque(), deque())
         self._routes: dict[int, _Routed] = {}
 

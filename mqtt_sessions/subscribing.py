@@ -38,7 +38,9 @@ class Granted:
 
     @classmethod
     def make(cls, session: SessionState, wanted: Subscription, granted_qos: int = 2) -> Granted:
-        """Make the subscription, or replace the one to the same filter [MQTT-3.8.4-3].
+        """Make the subscription, or replace the one to the same filter [MQTT-3.8.4-3], [NN-12.2].
+
+        All options are replaced, and with them the Subscription Identifier [NN-12.5].
 
         *Cost* O(1).
         """
@@ -58,7 +60,8 @@ def subscribe(
     """Grant or refuse entry by entry, in order [MQTT-3.8.4-5].
 
     Returns:
-        The codes of SUBACK, and the subscriptions made or replaced.
+        The codes of SUBACK, one for each entry and in their order [MQTT-3.8.4-6], [MQTT-3.8.4-7],
+        [MQTT-3.9.3-1], and the subscriptions made or replaced.
 
     Raises:
         Fault: The connection has to be closed; nothing was changed.
@@ -79,6 +82,7 @@ def subscribe(
         refusal = event.refusals[index] if event.refusals else None
         refusal = refusal or _refusal(session, wanted)
         if refusal is None:
+            # MQTT-3.2.2-10: whatever Maximum QoS holds for publishing
             made = Granted.make(session, wanted, limits.maximum_granted_qos)
             granted.append(made)
             codes.append(_GRANTED[made.route.options & 3])
@@ -118,7 +122,7 @@ def _check_options(link: Link, wanted: Subscription) -> None:
 
 
 def _is_id_in_use(session: SessionState, link: Link, packet_id: int, what: str) -> bool:
-    """NN-6.5: an open QoS 2 exchange holds the identifier and stays as it is."""
+    """NN-6.5: an open QoS 2 exchange holds the identifier and stays as it is [MQTT-2.2.1-3]."""
     if not packet_id:
         raise Fault(ReasonCode.PROTOCOL_ERROR, f"{what} without a packet identifier [2.2.1]")
     if phase_of(session, packet_id) is Inbound.IDLE and packet_id not in link.inbound_units:
@@ -132,7 +136,8 @@ def _refusal(session: SessionState, wanted: Subscription) -> ReasonCode | None:
     limits = session.settings.limits
     topic_filter = wanted.topic_filter
     if not is_valid_filter(topic_filter) or is_shared_filter(topic_filter):
-        return ReasonCode.TOPIC_FILTER_INVALID  # 4.7.1 [O]: one entry, not the connection
+        # 4.7.1 [O], NN-13.10: one entry, not the connection
+        return ReasonCode.TOPIC_FILTER_INVALID
     levels = limits.maximum_filter_levels
     if levels is not None and topic_filter.count("/") >= levels:
         return ReasonCode.TOPIC_FILTER_INVALID
@@ -149,7 +154,7 @@ def _refusal(session: SessionState, wanted: Subscription) -> ReasonCode | None:
 def unsubscribe(
     session: SessionState, link: Link, event: UnsubscribeReceived
 ) -> tuple[tuple[ReasonCode, ...], list[Route]]:
-    """Remove entry by entry, in order; what is queued stays [NN-12.7].
+    """Remove entry by entry, in order; what is queued or begun stays [NN-12.7], [MQTT-3.10.4-3].
 
     Returns:
         The codes of UNSUBACK, and the subscriptions removed.

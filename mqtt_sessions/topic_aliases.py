@@ -1,7 +1,7 @@
 """Topic aliases: one small helper for each direction of one MQTT 5.0 connection.
 
 A mapping belongs to the connection and to one direction of it, never to the session
-[MQTT-3.3.2-7]: resolve before a message enters the session, assign when a packet leaves.
+[MQTT-3.3.2-7] [NN-16.1]: resolve before a message enters the session, assign when a packet leaves.
 `mqtt_sessions.wire` uses both; a host with a codec of its own can too.
 """
 
@@ -32,7 +32,8 @@ class InboundAliases:
 
     *Bound* `topic_alias_maximum` topic names.
 
-    Spec: MQTT 5.0 §3.3.2.3.4 [MQTT-3.3.2-10], [MQTT-3.3.2-12].
+    Spec: MQTT 5.0 §3.2.2.3.8 [MQTT-3.2.2-17], [MQTT-3.2.2-18], §3.3.2.3.4 [MQTT-3.3.2-9],
+    [MQTT-3.3.2-10], [MQTT-3.3.2-12].
     """
 
     __slots__ = ("_maximum", "_topics")

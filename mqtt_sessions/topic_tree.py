@@ -1,6 +1,6 @@
 """All subscriptions by filter: exact ones in a dict, wildcards in a tree of levels.
 
-Spec: MQTT 5.0 §4.7.
+Spec: MQTT 5.0 §4.7, §3.3.2.1 [MQTT-3.3.2-3].
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def is_valid_topic(topic_name: str) -> bool:
 
     *Cost* O(length).
 
-    Spec: MQTT 5.0 §4.7.1 [MQTT-4.7.0-1], §4.7.3.
+    Spec: MQTT 5.0 §3.3.2.1 [MQTT-3.3.2-2], §4.7.1 [MQTT-4.7.0-1], §4.7.3.
     """
     if "+" in topic_name or "#" in topic_name:
         return False
