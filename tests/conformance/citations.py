@@ -11,8 +11,9 @@ from attrs import frozen
 __all__ = ["Place", "cited"]
 
 _ID = re.compile(
-    r"(?P<old>3\.1\.1 (?:\[)?)?(?P<id>MQTT-\d+\.\d+\.\d+-\d+|NN-\d+\.\d+[a-z]?)"
+    r"(?P<old>3\.1\.1 )?(?P<id>MQTT-\d+\.\d+\.\d+-\d+|NN-\d+\.\d+[a-z]?)"
     r"(?P<to>\]? to \[?(?P<last>MQTT-\d+\.\d+\.\d+-\d+|NN-\d+\.\d+))?"
+    r"|(?<=\[)(?P<short>\d+\.\d+\.\d+-\d+)(?=\])"  # as error messages have it
 )
 
 
@@ -48,6 +49,8 @@ def cited(package: Path, leave_out: tuple[str, ...] = ()) -> dict[str, list[Plac
 
 def _statements(match: re.Match[str]) -> list[str]:
     """What one citation names: "NN-7.4 to NN-7.9" is six rules."""
+    if match["short"] is not None:
+        return [f"5.0 MQTT-{match['short']}"]
     first, last = match["id"], match["last"]
     ids = [first]
     if last is not None and re.split(r"[.-]\d+$", first)[0] == re.split(r"[.-]\d+$", last)[0]:

@@ -392,5 +392,18 @@ DEVIATIONS: tuple[Deviation, ...] = (
 
 # ---------------------------------------------------------------- obeyed without a branch
 
-BY_CONSTRUCTION: dict[str, str] = {}
+BY_CONSTRUCTION: dict[str, str] = {
+    "5.0 MQTT-2.2.1-5": "each answer is made of the identifier of the event that it answers, and "
+    "PUBREL of that of its PUBREC.",
+    "5.0 MQTT-3.1.2-29": "no action but `SendPublish` has a field for User Properties, and none "
+    "for a Reason String.",
+    "5.0 MQTT-3.1.3-10": "a will is one immutable `Message`, published as it is.",
+    "5.0 MQTT-4.6.0-6": "no option exempts a topic from its order.",
+    "3.1.1 MQTT-2.3.1-6": "each answer is made of the identifier of the event that it answers.",
+    "3.1.1 MQTT-3.8.3-2": "wildcards are supported; a host that has none refuses entry by entry, "
+    "and SUBACK says 0x80.",
+    "3.1.1 MQTT-4.6.0-5": "no option exempts a topic from its order.",
+    "NN-2.4": "an identifier is part of its subscription and ends with it.",
+    "NN-6.1": "outgoing exchanges and the client's identifiers stand in two tables.",
+}
 """Statements that no branch obeys, because nothing in the library could break them."""
