@@ -1,0 +1,352 @@
+"""The reference model, part 5: what was told, what was dropped, and what is still owed."""
+
+from __future__ import annotations
+
+from mqtt_sessions.notices import (
+    DropReason,
+    MessageDropped,
+    Notice,
+    PeerErrorDetected,
+    RetainedMessageDropped,
+)
+from mqtt_sessions.policy import OverflowPolicy
+from mqtt_sessions.testing.model_sending import Sending
+from mqtt_sessions.testing.model_values import (
+    AWAITING_PUBACK,
+    Copy,
+    Disagreement,
+    Exchange,
+    ModelConnection,
+    ModelSession,
+    Replay,
+    size_in_bytes,
+)
+
+__all__ = ["Settling"]
+
+
+class Settling(Sending):
+    """The end of a step."""
+
+    # ------------------------------------------------------------ notices
+
+    def _observe_notice(self, notice: Notice) -> None:
+        self._notices_given = True
+        if isinstance(notice, MessageDropped):
+            self._dropped.append(notice)
+            return
+        if isinstance(notice, RetainedMessageDropped):
+            if not self._is_told(notice):
+                self._retained_dropped.append(notice)
+            return
+        if not self._is_told(notice):
+            raise Disagreement("host", f"this did not happen: {notice}")
+
+    def _is_told(self, notice: Notice) -> bool:
+        for told in self._told:
+            if any(_same(notice, each) for each in told.alternatives):
+                self._told.remove(told)
+                return True
+        return False
+
+    # ------------------------------------------------------------ the end of a step
+
+    def settle(self) -> None:
+        """The step is over.
+
+        Raises:
+            Disagreement: Something that was owed was not done, a drop was not allowed, a bound does
+                not hold.
+        """
+        for notice in self._dropped:
+            self._settle_drop(notice)
+        self._settle_retained()
+        for session in (*self._ended, *self.sessions.values()):
+            self._settle_queue(session)
+        for session in self.sessions.values():
+            self._settle_bounds(session)
+        for connection in self.connections.values():
+            self._settle_connection(connection)
+        if self._notices_given:
+            for told in self._told:
+                if told.required:
+                    raise Disagreement("host", f"no notice tells {told.alternatives[0]}")
+            for gone in self._gone:
+                if gone.required:
+                    what = gone.copy.message
+                    detail = (
+                        f"{gone.client_id}: no notice tells that {what} was {gone.reason.value}"
+                    )
+                    raise Disagreement("host", detail)
+        for each in (self._told, self._gone, self._dropped, self._ended, self._published):
+            each.clear()
+        self._retained_dropped.clear()
+        self._retained_gone.clear()
+        self.step += 1
+
+    def _settle_connection(self, connection: ModelConnection) -> None:
+        for owed in connection.owed:
+            if not owed.optional:
+                what = "" if owed.packet_id is None else f" for {owed.packet_id}"
+                detail = f"{connection.name!r} is owed {owed.action.__name__}{what}"
+                raise Disagreement(owed.rule, detail)
+        connection.owed.clear()
+        session = connection.session
+        if not connection.open or session is None or connection.gone:
+            return
+        if connection.rerelease:
+            first = connection.rerelease[0].packet_id
+            rule = connection.cite("MQTT-4.4.0-1")
+            raise Disagreement(rule, f"{connection.name!r} is owed PUBREL {first} again")
+        if not connection.congested:
+            self._settle_sendable(connection, session)
+
+    def _settle_sendable(self, connection: ModelConnection, session: ModelSession) -> None:
+        """Nothing waits that could be sent [MQTT-4.4.0-1, MQTT-4.5.0-1]."""
+        room = self._room(connection)
+        name = repr(connection.name)
+        if connection.resend:
+            if room > 0:
+                packet_id = connection.resend[0].packet_id
+                rule = connection.cite("MQTT-4.4.0-1")
+                raise Disagreement(rule, f"{name} is owed PUBLISH {packet_id} again")
+            return
+        waiting = [copy for copy in session.queue if not copy.doubtful]
+        if waiting and room > 0:  # NN-10.3: QoS 0 too may wait for the quota
+            what = waiting[0].message
+            rule = connection.cite("MQTT-4.5.0-1")
+            raise Disagreement(rule, f"{name} has room, and {what} was not sent")
+        for topic_filter, replay in list(session.replays.items()):
+            for topic_name, values in list(replay.pending.items()):
+                value = self._still_owed(replay, topic_name, values)
+                if value is None:
+                    continue
+                if room > 0:
+                    rule = connection.cite("MQTT-3.3.1-9", "MQTT-3.3.1-6")
+                    detail = f"{name} called up {value.message}, and it was not sent"
+                    raise Disagreement(rule, detail)
+            if room > 0:
+                del session.replays[topic_filter]  # it has come to its end
+
+    def _still_owed(self, replay: Replay, topic_name: str, values: list[Copy]) -> Copy | None:
+        entry = self.retained.get(topic_name)
+        if replay.optional or entry is None or entry.doubtful or entry.rivals:
+            return None
+        if len(values) > 1 or entry.copy is not values[0]:
+            return None
+        if replay.superseded.get(topic_name, -1) >= entry.copy.serial:
+            return None
+        if not self._notices_given and entry.copy.message.qos == 0:
+            return None  # NN-14.2: may be discarded at any time
+        return values[0]
+
+    # ------------------------------------------------------------ drops
+
+    def _settle_drop(self, notice: MessageDropped) -> None:
+        """A notice of a drop is right, or it hides a loss."""
+        delivery, reason = notice.delivery, notice.reason
+        for gone in self._gone:
+            same = gone.client_id == notice.client_id and gone.copy.message == delivery.message
+            if same and gone.reason is reason:
+                self._gone.remove(gone)
+                return
+        ended = any(each.client_id == notice.client_id for each in self._ended)
+        if reason is DropReason.SESSION_ENDED and delivery.message in self._published and ended:
+            self._take_ended(notice)  # it came in at the instant of the end
+            return
+        session = self.sessions.get(notice.client_id)
+        for each in (*self._ended, session):
+            if each is None or each.client_id != notice.client_id:
+                continue
+            for copy in each.queue:
+                if copy.message != delivery.message or copy.qos != delivery.qos:
+                    continue
+                if copy.must_go is reason or self._may_drop(each, copy, reason):
+                    each.queue.remove(copy)
+                    fate = "expired" if reason is DropReason.EXPIRED else "dropped"
+                    each.remember(copy.message, fate)
+                    return
+        if session is not None and self._dropped_elsewhere(session, notice):
+            return
+        raise Disagreement(_drop_rule(reason), f"nothing allows this drop: {notice}")
+
+    def _take_ended(self, notice: MessageDropped) -> None:
+        for each in self._ended:
+            for copy in each.queue:
+                if each.client_id == notice.client_id and copy.message == notice.delivery.message:
+                    each.queue.remove(copy)
+                    return
+
+    def _dropped_elsewhere(self, session: ModelSession, notice: MessageDropped) -> bool:
+        """Retained messages that were called up, and exchanges too large for a new connection."""
+        connection, message = session.connection, notice.delivery.message
+        if notice.delivery.is_retained:
+            return any(message.topic_name in each.pending for each in session.replays.values()) or (
+                notice.reason in (DropReason.TOO_LARGE, DropReason.EXPIRED)
+            )
+        if connection is None:
+            return False
+        for exchange in connection.resend:
+            if exchange.copy.message == message and self._may_be_given_up(
+                connection, session, exchange
+            ):
+                self._give_up(connection, session, exchange)
+                return True
+        return False
+
+    def _give_up(
+        self, connection: ModelConnection, session: ModelSession, exchange: Exchange
+    ) -> None:
+        if exchange.phase == AWAITING_PUBACK:
+            connection.resend.remove(exchange)
+            session.in_flight.remove(exchange)
+
+    def _may_drop(self, session: ModelSession, copy: Copy, reason: DropReason) -> bool:
+        if copy.must_go is not None:
+            return False
+        connection = session.connection
+        limits = session.limits
+        if reason is DropReason.EXPIRED:
+            return copy.fleeting and copy.step == self.step  # NN-9.4
+        if reason is DropReason.TOO_LARGE:  # MQTT-3.1.2-25
+            return connection is not None and self._too_large(connection, copy)
+        if reason is DropReason.QOS0_OFFLINE:
+            return copy.qos == 0 and not limits.queue_qos0 and copy.step == self.step
+        if session.wanted_in != self.step:
+            return False  # nothing wanted in
+        waiting = [each for each in session.queue if each.must_go is None]
+        if reason is DropReason.QUEUE_FULL:
+            most = limits.maximum_queued_messages
+            full = most is not None and len(waiting) > most
+        elif reason is DropReason.BYTES_FULL:
+            held = limits.maximum_queued_bytes
+            total = sum(size_in_bytes(each.message) for each in waiting)
+            if held is not None and size_in_bytes(copy.message) > held:
+                return copy.step == self.step
+            full = held is not None and total > held
+        else:
+            return False
+        return full and self._gives_way(session, copy, waiting)
+
+    def _gives_way(self, session: ModelSession, copy: Copy, waiting: list[Copy]) -> bool:
+        """Whether the overflow policy names this one, whichever newcomers came before."""
+        old = [each for each in waiting if each.step < self.step]
+        new = [each for each in waiting if each.step == self.step]
+        for count in range(1, len(new) + 1):
+            candidates = old + new[:count]
+            victim = candidates[0]
+            if session.limits.overflow is OverflowPolicy.DROP_NEWEST:
+                victim = candidates[-1]
+            elif session.limits.overflow is OverflowPolicy.DROP_EXPIRED_QOS0_OLDEST:
+                lowest = [each for each in candidates if each.qos == 0]
+                victim = lowest[0] if lowest else candidates[0]
+            if victim is copy:
+                return True
+        return False
+
+    # ------------------------------------------------------------ queues
+
+    def _settle_queue(self, session: ModelSession) -> None:
+        """What had to be dropped was told to be; it is gone in any case."""
+        for copy in list(session.queue):
+            reason = copy.must_go or self._has_to_go(session, copy)
+            if reason is None:
+                continue
+            session.queue.remove(copy)
+            fate = "expired" if reason is DropReason.EXPIRED else "dropped"
+            session.remember(copy.message, fate)
+            newcomer = session.ended and copy.step == self.step
+            if self._notices_given and not newcomer:
+                detail = (
+                    f"{session.client_id}: {copy.message} is {reason.value}, and no notice tells"
+                )
+                raise Disagreement(_drop_rule(reason), detail)
+
+    def _has_to_go(self, session: ModelSession, copy: Copy) -> DropReason | None:
+        connection = session.connection
+        if copy.fleeting:
+            if not self._notices_given or not self._could_be_sent(session, copy):
+                return DropReason.EXPIRED
+            what = f"{session.client_id} could take {copy.message}, and was not offered it"
+            raise Disagreement("NN-9.4", what)
+        if connection is None:
+            offline = copy.qos == 0 and not session.limits.queue_qos0
+            return DropReason.QOS0_OFFLINE if offline else None
+        if connection.congested or connection.resend:
+            return None
+        if session.queue[0] is copy and self._room(connection) > 0:
+            return DropReason.TOO_LARGE if self._too_large(connection, copy) else None
+        return None
+
+    def _could_be_sent(self, session: ModelSession, copy: Copy) -> bool:
+        connection = session.connection
+        if connection is None or connection.congested or session.queue[0] is not copy:
+            return False
+        return self._room(connection) > 0
+
+    def _settle_bounds(self, session: ModelSession) -> None:
+        limits = session.limits
+        most, held = limits.maximum_queued_messages, limits.maximum_queued_bytes
+        total = sum(size_in_bytes(each.message) for each in session.queue)
+        over = (most is not None and len(session.queue) > most) or (
+            held is not None and total > held
+        )
+        if over and session.wanted_in == self.step:
+            what = f"{session.client_id}: {len(session.queue)} messages of {total} bytes wait"
+            if self._notices_given:
+                raise Disagreement("host", f"{what}, the bound is {most} and {held} bytes")
+            for copy in session.queue:
+                copy.doubtful = True
+        for copy in list(session.queue):
+            if copy.overtaken and copy.doubtful:
+                session.queue.remove(copy)
+            elif copy.overtaken:
+                what = f"{session.client_id}: a later message went ahead of {copy.message}"
+                raise Disagreement("MQTT-4.6.0-5", what)
+
+    # ------------------------------------------------------------ retained messages
+
+    def _settle_retained(self) -> None:
+        for notice in self._retained_dropped:
+            self._settle_retained_drop(notice)
+        if self._notices_given:
+            for copy in self._retained_gone:
+                raise Disagreement("host", f"no notice tells that {copy.message} is not retained")
+            if self._retained_overflow() is not None:
+                raise Disagreement("host", "there are more retained messages than the bound allows")
+        elif self._retained_overflow() is not None:
+            for entry in self.retained.values():
+                entry.doubtful = entry.doubtful or entry.copy.message.qos == 0
+
+    def _settle_retained_drop(self, notice: RetainedMessageDropped) -> None:
+        message, full = notice.message, (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
+        for copy in self._retained_gone:
+            if copy.message == message and notice.reason in full:
+                self._retained_gone.remove(copy)
+                return
+        entry = self.retained.get(message.topic_name)
+        held = [] if entry is None else [each.message for each in (entry.copy, *entry.rivals)]
+        over = notice.reason in full and self._retained_overflow() is not None
+        if message in held and message.qos == 0 and over:
+            del self.retained[message.topic_name]  # NN-14.2
+            return
+        raise Disagreement("host", f"nothing allows this drop: {notice}")
+
+
+def _same(notice: Notice, expected: Notice) -> bool:
+    if isinstance(notice, PeerErrorDetected) and isinstance(expected, PeerErrorDetected):
+        return (notice.connection, notice.client_id, notice.reason_code) == (
+            expected.connection,
+            expected.client_id,
+            expected.reason_code,
+        )
+    return notice == expected
+
+
+def _drop_rule(reason: DropReason) -> str:
+    """What a drop breaks that nothing allows, or a message that was not dropped."""
+    if reason is DropReason.EXPIRED:
+        return "MQTT-3.3.2-5"
+    if reason is DropReason.TOO_LARGE:
+        return "MQTT-3.1.2-25"
+    return "MQTT-4.5.0-1"

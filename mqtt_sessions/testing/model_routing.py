@@ -1,0 +1,299 @@
+"""The reference model, part 1: who gets a message, and what is retained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+
+from mqtt_sessions.actions import CloseConnection, SendDisconnect
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.notices import (
+    DropReason,
+    FilterAdded,
+    FilterRemoved,
+    MessageDropped,
+    Notice,
+    PeerErrorDetected,
+    RetainedMessageDropped,
+)
+from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.testing.model_values import (
+    Copy,
+    Gone,
+    ModelConnection,
+    ModelSession,
+    Owed,
+    Replay,
+    Retained,
+    Told,
+    matches,
+    size_in_bytes,
+)
+
+__all__ = ["Routing"]
+
+
+class Routing:
+    """What all sessions share, and the way of a message to its receivers."""
+
+    def __init__(
+        self,
+        policy: ExpiryPolicy,
+        limits: SessionLimits,
+        options: ServerOptions,
+        size_of: Callable[[Delivery, int], int] | None,
+    ) -> None:
+        self.policy = policy
+        self.limits = limits
+        self.options = options
+        self.size_of = size_of
+        self.now = -1e308
+        self.step = 0
+        self.serial = 0
+        self.sessions: dict[str, ModelSession] = {}
+        self.connections: dict[Hashable, ModelConnection] = {}
+        self.retained: dict[str, Retained] = {}
+        # Of this step:
+        self._ended: list[ModelSession] = []
+        self._told: list[Told] = []
+        self._gone: list[Gone] = []
+        self._dropped: list[MessageDropped] = []
+        self._retained_dropped: list[RetainedMessageDropped] = []
+        self._retained_gone: list[Copy] = []
+        self._published: list[Message] = []
+        self._notices_given = False
+
+    # ------------------------------------------------------------ what is owed
+
+    def _tell(self, *alternatives: Notice, required: bool = True) -> None:
+        self._told.append(Told(alternatives, required))
+
+    def _owe(self, connection: ModelConnection, owed: Owed) -> None:
+        connection.owed.append(owed)
+
+    def _owe_close(
+        self, connection: ModelConnection, rule: str, codes: tuple[int, ...] | None = None
+    ) -> None:
+        """DISCONNECT with its code to a 5.0 client, and the end of the network connection."""
+        if codes is not None and connection.protocol_version == 5:
+            self._owe(connection, Owed(SendDisconnect, rule, codes=codes))
+        self._owe(connection, Owed(CloseConnection, rule))
+
+    def _tell_peer_error(self, connection: ModelConnection, codes: tuple[int, ...]) -> None:
+        name, client_id = connection.name, connection.client_id
+        self._tell(*(PeerErrorDetected(name, client_id, ReasonCode(code), "") for code in codes))
+
+    # ------------------------------------------------------------ lifetimes of messages
+
+    def _copy(
+        self, message: Message, publisher: str | None, policy: ExpiryPolicy, is_will: bool
+    ) -> Copy:
+        """The message as it arrived: what lives how long [NN-9.1, NN-9.5, NN-4.6]."""
+        interval = message.message_expiry_interval
+        lifetime: float | None = interval
+        told = interval
+        if interval is None:
+            lifetime = policy.default_message_expiry_interval
+            if lifetime is not None and policy.show_default_message_expiry and not is_will:
+                told = min(math.ceil(lifetime), 0xFFFFFFFF)
+        cap = policy.maximum_message_expiry_interval
+        if cap is not None:
+            lifetime = cap if lifetime is None else min(lifetime, cap)
+        return Copy(
+            message=message,
+            qos=message.qos,
+            retain=message.retain,
+            ids=(),
+            received_at=self.now,
+            expires_at=None if lifetime is None else self.now + lifetime,
+            told=told,
+            publisher=publisher,
+            serial=self.serial,
+            step=self.step,
+        )
+
+    # ------------------------------------------------------------ to the receivers
+
+    def _publish(
+        self,
+        message: Message,
+        publisher: str | None,
+        policy: ExpiryPolicy,
+        *,
+        is_will: bool = False,
+    ) -> bool:
+        """A message is taken over: every matching session gets a copy [MQTT-4.5.0-1].
+
+        Returns: Whether somebody subscribes to it.
+        """
+        self.serial += 1
+        self._published.append(message)
+        arrived = self._copy(message, publisher, policy, is_will)
+        if not self.options.retain_available:
+            arrived.retain = False  # NN-14.4
+        if arrived.retain:
+            self._retain(arrived)
+        matched = False
+        for session in self.sessions.values():
+            matched = self._offer(session, arrived) or matched
+        return matched
+
+    def _offer(self, session: ModelSession, arrived: Copy) -> bool:
+        topic_name = arrived.message.topic_name
+        found = [
+            each
+            for each in session.subscriptions.values()
+            if matches(each.topic_filter, topic_name)
+        ]
+        # MQTT-3.8.3-3, NN-12.4: No Local matches are left out first
+        kept = [
+            each for each in found if not (each.no_local and arrived.publisher == session.client_id)
+        ]
+        if len(kept) < len(found):
+            session.remember(arrived.message, "no local")
+            gone = Gone(session.client_id, arrived, DropReason.NO_LOCAL, not kept)
+            self._gone.append(gone)
+        if not kept:
+            return bool(found)
+        if self.options.overlap is OverlapPolicy.MERGE:
+            self._enqueue(session, arrived, kept)  # MQTT-3.3.4-2, -4
+        else:
+            for each in kept:
+                self._enqueue(session, arrived, [each])  # MQTT-3.3.4-5
+        return True
+
+    def _enqueue(
+        self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]
+    ) -> None:
+        granted = max(each.qos for each in subscriptions)  # MQTT-3.3.4-2
+        # MQTT-3.8.4-8: the smaller of published and granted
+        qos = granted if self.options.upgrade_qos else min(arrived.message.qos, granted)
+        # MQTT-3.3.1-12, -13
+        retain = arrived.retain and any(each.retain_as_published for each in subscriptions)
+        ids = sorted(
+            each.subscription_id for each in subscriptions if each.subscription_id is not None
+        )
+        copy = Copy(
+            message=arrived.message,
+            qos=qos,
+            retain=retain,
+            ids=tuple(ids),
+            received_at=arrived.received_at,
+            expires_at=arrived.expires_at,
+            told=arrived.told,
+            publisher=arrived.publisher,
+            serial=arrived.serial,
+            step=self.step,
+        )
+        session.queue.append(copy)
+        session.wanted_in = self.step
+
+    # ------------------------------------------------------------ what is retained
+
+    def _retain(self, arrived: Copy) -> None:
+        """The message replaces, or clears, what its topic has [MQTT-3.3.1-5, -6, -7]."""
+        message = arrived.message
+        old = self.retained.get(message.topic_name)
+        self.retained.pop(message.topic_name, None)
+        clears = message.payload == b"" or arrived.expires_at == arrived.received_at  # NN-9.4
+        rivals = []
+        if old is not None:
+            # Two publishers at one instant: nothing says whose is the later one.
+            rivals = [
+                each
+                for each in (old.copy, *old.rivals)
+                if each.step == self.step and each.publisher != arrived.publisher
+            ]
+        if clears:
+            if rivals:
+                self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
+            return
+        if not self._fits(message.topic_name, message):
+            # A will, a message of the host, one of QoS 0: delivered, and not retained.
+            self._retained_gone.append(arrived)
+            return
+        self.retained[message.topic_name] = Retained(arrived, rivals)
+
+    def _fits(self, topic_name: str, message: Message) -> bool:
+        """Whether there is room, once QoS 0 messages have given way [NN-14.2]."""
+        others = [
+            each
+            for name, each in self.retained.items()
+            if name != topic_name and each.copy.message.qos > 0
+        ]
+        count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
+        size = size_in_bytes(message)
+        if count is not None and len(others) + 1 > count:
+            return False
+        held = sum(size_in_bytes(each.copy.message) for each in others)
+        return total is None or held + size <= total
+
+    def _retained_overflow(self) -> DropReason | None:
+        """Which bound of the retained store is exceeded."""
+        count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
+        if count is not None and len(self.retained) > count:
+            return DropReason.QUEUE_FULL
+        held = sum(size_in_bytes(each.copy.message) for each in self.retained.values())
+        if total is not None and held > total:
+            return DropReason.BYTES_FULL
+        return None
+
+    def _expire_retained(self, topic_name: str) -> None:
+        """NN-9.3: an expired retained message is gone."""
+        entry = self.retained.pop(topic_name)
+        self._tell(RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED))
+
+    # ------------------------------------------------------------ subscriptions
+
+    def _subscribe(self, session: ModelSession, subscription: Subscription) -> bool:
+        """The subscription is made or replaced [MQTT-3.8.4-3]; whether it is new."""
+        topic_filter = subscription.topic_filter
+        new = topic_filter not in session.subscriptions
+        if new and not self._anybody_has(topic_filter):
+            self._tell(FilterAdded(topic_filter))
+        session.subscriptions[topic_filter] = subscription
+        old = session.replays.get(topic_filter)
+        if old is not None:
+            old.subscriptions.append(subscription)
+            old.optional = True
+        return new
+
+    def _unsubscribe(self, session: ModelSession, topic_filter: str) -> bool:
+        """The exact filter is removed [MQTT-3.10.4-1]; whether there was one."""
+        if topic_filter not in session.subscriptions:
+            return False
+        del session.subscriptions[topic_filter]
+        session.unsubscribed.append(topic_filter)
+        if topic_filter in session.replays:
+            session.replays[topic_filter].optional = True  # NN-12.7
+        if not self._anybody_has(topic_filter):
+            self._tell(FilterRemoved(topic_filter))
+        return True
+
+    def _anybody_has(self, topic_filter: str) -> bool:
+        return any(topic_filter in each.subscriptions for each in self.sessions.values())
+
+    def _replay(self, session: ModelSession, subscription: Subscription) -> None:
+        """A subscription calls up what is retained [MQTT-3.3.1-9, -10]."""
+        pending: dict[str, list[Copy]] = {}
+        for topic_name, entry in self.retained.items():
+            if not matches(subscription.topic_filter, topic_name):
+                continue
+            values = [
+                each
+                for each in (entry.copy, *entry.rivals)
+                if not (subscription.no_local and each.publisher == session.client_id)
+            ]
+            if values:
+                pending[topic_name] = values
+        session.replays[subscription.topic_filter] = Replay([subscription], pending, self.serial)
+
+    def _refuse_retained(self, message: Message) -> bool:
+        """Whether a client's message has to be refused, because the store is full."""
+        if not message.retain or not self.options.retain_available or message.qos == 0:
+            return False
+        if message.payload == b"" or message.message_expiry_interval == 0:
+            return False
+        return not self._fits(message.topic_name, message)

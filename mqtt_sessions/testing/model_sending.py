@@ -1,0 +1,520 @@
+"""The reference model, part 4: every packet that the subject sends is held against the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mqtt_sessions.actions import (
+    Action,
+    CloseConnection,
+    RouteMessage,
+    SendConnack,
+    SendDisconnect,
+    SendPingresp,
+    SendPuback,
+    SendPubcomp,
+    SendPublish,
+    SendPubrec,
+    SendPubrel,
+    SendSuback,
+    SendUnsuback,
+)
+from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.notices import DropReason
+from mqtt_sessions.testing.model_packets import Packets
+from mqtt_sessions.testing.model_values import (
+    AWAITING_PUBACK,
+    AWAITING_PUBCOMP,
+    AWAITING_PUBREC,
+    Copy,
+    Disagreement,
+    Exchange,
+    Gone,
+    ModelConnection,
+    ModelSession,
+    Owed,
+    Replay,
+    matches,
+)
+
+__all__ = ["Sending"]
+
+Complaint = tuple[str, str]
+
+# What a packet breaks that nothing asked for.
+UNASKED = {
+    SendConnack: "MQTT-3.2.0-2",
+    SendPuback: "MQTT-2.2.1-5",
+    SendPubrec: "MQTT-2.2.1-5",
+    SendPubcomp: "MQTT-2.2.1-5",
+    SendSuback: "MQTT-2.2.1-6",
+    SendUnsuback: "MQTT-2.2.1-6",
+    SendPingresp: "MQTT-3.12.4-1",
+    SendDisconnect: "MQTT-4.13.1-1",
+    CloseConnection: "MQTT-4.1.0-1",
+}
+ACKNOWLEDGEMENTS = (SendPuback, SendPubrec, SendPubrel, SendPubcomp, SendUnsuback)
+PROPERTIES = (
+    ("payload_format_indicator", "MQTT-3.3.2-4"),
+    ("response_topic", "MQTT-3.3.2-15"),
+    ("correlation_data", "MQTT-3.3.2-16"),
+    ("user_properties", "MQTT-3.3.2-17"),
+    ("content_type", "MQTT-3.3.2-20"),
+)
+
+
+class Sending(Packets):
+    """What may be sent, and when."""
+
+    def _observe_action(self, action: Action) -> None:
+        if isinstance(action, RouteMessage):
+            raise Disagreement("host", f"a store routes itself: {action}")
+        connection = self.connections.get(action.connection)
+        if connection is None or connection.gone:
+            raise Disagreement("NN-3.5", f"the connection is closed: {action}")
+        if connection.farewell and not isinstance(action, CloseConnection):
+            rule = connection.cite("MQTT-3.14.4-1")
+            raise Disagreement(rule, f"nothing follows DISCONNECT: {action}")
+        if not connection.connack and not isinstance(action, (SendConnack, CloseConnection)):
+            raise Disagreement(connection.cite("MQTT-3.2.0-1"), f"CONNACK is first: {action}")
+        if isinstance(action, SendPublish):
+            self._saw_publish(connection, action)
+        elif isinstance(action, SendPubrel):
+            self._saw_pubrel(connection, action)
+        else:
+            self._saw_answer(connection, action)
+            if isinstance(action, SendConnack):
+                connection.connack = True
+            connection.farewell = connection.farewell or isinstance(action, SendDisconnect)
+            connection.gone = connection.gone or isinstance(action, CloseConnection)
+
+    # ------------------------------------------------------------ answers
+
+    def _saw_answer(self, connection: ModelConnection, action: Any) -> None:
+        owed = self._owed(connection, action)
+        if owed is None:
+            rule = connection.cite(UNASKED[type(action)])
+            raise Disagreement(rule, f"nothing asks for it: {action}")
+        if isinstance(action, CloseConnection):
+            for other in connection.owed:
+                if other.action is SendDisconnect and not other.optional:
+                    raise Disagreement(other.rule, f"DISCONNECT says why before: {action}")
+        if owed.packet_id is not None and action.packet_id != owed.packet_id:
+            rule = connection.cite(UNASKED.get(type(action), owed.rule))
+            if any(each.packet_id == action.packet_id for each in connection.owed):
+                # MQTT-4.6.0-2, MQTT-4.6.0-3: in the order of what they answer
+                rule = connection.cite(
+                    "MQTT-4.6.0-2" if owed.action is SendPuback else "MQTT-4.6.0-3"
+                )
+            raise Disagreement(rule, f"the identifier is {owed.packet_id}: {action}")
+        silent = connection.protocol_version < 5 and isinstance(action, ACKNOWLEDGEMENTS)
+        if owed.codes is not None and not silent and action.reason_code not in owed.codes:
+            words = " or ".join(f"0x{code:02X}" for code in owed.codes)
+            raise Disagreement(owed.rule, f"the code is {words}: {action}")
+        if owed.check is not None:
+            owed.check(action)
+        connection.owed.remove(owed)
+
+    def _owed(self, connection: ModelConnection, action: Any) -> Owed | None:
+        for owed in connection.owed:
+            if owed.action is type(action):
+                return owed
+        return None
+
+    # ------------------------------------------------------------ PUBREL
+
+    def _saw_pubrel(self, connection: ModelConnection, action: SendPubrel) -> None:
+        session = connection.session
+        assert session is not None
+        if any(
+            each.action is SendPubrel and each.packet_id == action.packet_id
+            for each in connection.owed
+        ):
+            connection.owed.sort(key=lambda each: each.packet_id != action.packet_id)
+            self._saw_answer(connection, action)
+            return
+        exchange = session.exchange(action.packet_id)
+        if exchange is None:
+            rule = connection.cite("MQTT-2.2.1-5", "MQTT-2.3.1-6")
+            raise Disagreement(rule, f"no exchange has this identifier: {action}")
+        if exchange.phase == AWAITING_PUBREC and self._too_large(connection, exchange.copy):
+            # NN-8.7: closed with PUBREL, for the receiver may remember the identifier
+            self._give_up_too_large(connection, session, exchange)
+            return
+        if exchange.phase != AWAITING_PUBCOMP:
+            rule = connection.cite("MQTT-4.3.3-4", "MQTT-4.3.3-1")
+            raise Disagreement(rule, f"no PUBREC came for it: {action}")
+        if connection.protocol_version == 5 and action.reason_code != 0:
+            raise Disagreement("MQTT-3.6.2-1", f"the code is 0x00: {action}")
+        if exchange in connection.rerelease:
+            if connection.rerelease[0] is not exchange:
+                first = connection.rerelease[0].packet_id
+                raise Disagreement(connection.cite("MQTT-4.6.0-4"), f"{first} is first: {action}")
+            connection.rerelease.remove(exchange)
+        elif not self._may_retry(connection, exchange):
+            raise Disagreement(connection.cite("MQTT-4.4.0-1"), f"was sent already: {action}")
+        exchange.sent_at = self.now
+
+    def _may_retry(self, connection: ModelConnection, exchange: Exchange) -> bool:
+        """NN-8.1: MQTT 3.x knows other occasions than the resume; a policy asks for them."""
+        assert connection.session is not None
+        interval = connection.session.policy.retry_interval
+        if interval is None or connection.protocol_version == 5:
+            return False
+        return exchange.sent_at + interval <= self.now
+
+    # ------------------------------------------------------------ PUBLISH
+
+    def _saw_publish(self, connection: ModelConnection, action: SendPublish) -> None:
+        session = connection.session
+        assert session is not None
+        if action.delivery.qos == 0:
+            if action.packet_id is not None:
+                rule = connection.cite("MQTT-2.2.1-2", "MQTT-2.3.1-5")
+                raise Disagreement(rule, f"QoS 0 has no identifier: {action}")
+            if action.dup:
+                raise Disagreement(connection.cite("MQTT-3.3.1-2"), f"QoS 0 has DUP 0: {action}")
+        elif action.packet_id is None or not 1 <= action.packet_id <= 65_535:
+            rule = connection.cite("MQTT-2.2.1-4", "MQTT-2.3.1-1")
+            raise Disagreement(rule, f"the identifier is 1 to 65,535: {action}")
+        if connection.congested:
+            raise Disagreement("host", f"the connection is congested: {action}")
+        exchange = session.exchange(action.packet_id) if action.packet_id else None
+        if action.dup:
+            self._saw_resent(connection, session, exchange, action)
+        else:
+            if exchange is not None:
+                raise Disagreement(*self._why_in_use(connection, exchange, action))
+            self._saw_first(connection, session, action)
+
+    def _why_in_use(
+        self, connection: ModelConnection, exchange: Exchange, action: SendPublish
+    ) -> Complaint:
+        same = _is(action, exchange.copy)
+        if same and exchange.phase == AWAITING_PUBCOMP:
+            return connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1"), f"PUBREL was sent: {action}"
+        if same:
+            return connection.cite("MQTT-3.3.1-1"), f"a re-sent packet has DUP 1: {action}"
+        rule = connection.cite("MQTT-2.2.1-4", "MQTT-2.3.1-4")
+        return rule, f"the identifier is in use for {exchange.copy.message}: {action}"
+
+    def _room(self, connection: ModelConnection) -> int:
+        """What is left of the send quota [MQTT-4.9.0-2, NN-10.8]."""
+        session = connection.session
+        assert session is not None
+        used = [each for each in session.in_flight if each.sent_on is connection]
+        return connection.window - len(used)
+
+    def _take_unit(self, connection: ModelConnection, action: SendPublish) -> None:
+        if self._room(connection) <= 0:
+            rule = "MQTT-4.9.0-2" if connection.protocol_version == 5 else "host"
+            raise Disagreement(rule, f"the quota of {connection.window} is used up: {action}")
+
+    # ------------------------------------------------------------ sent again
+
+    def _saw_resent(
+        self,
+        connection: ModelConnection,
+        session: ModelSession,
+        exchange: Exchange | None,
+        action: SendPublish,
+    ) -> None:
+        rule = connection.cite("MQTT-4.4.0-1")
+        if exchange is None:
+            if any(_is(action, copy) for copy in session.queue):
+                first = connection.cite(f"MQTT-4.3.{action.delivery.qos + 1}-2", "MQTT-4.3.2-1")
+                raise Disagreement(first, f"a first transmission has DUP 0: {action}")
+            raise Disagreement(rule, f"nothing in flight has this identifier: {action}")
+        if exchange.phase == AWAITING_PUBCOMP:
+            rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
+            raise Disagreement(rule, f"its PUBREL was sent: {action}")
+        if not _is(action, exchange.copy) or action.delivery.qos != exchange.copy.qos:
+            was = exchange.copy.message
+            raise Disagreement(rule, f"the identifier stands for {was}: {action}")
+        if exchange in connection.resend:
+            for earlier in connection.resend[: connection.resend.index(exchange)]:
+                if not self._may_be_given_up(connection, session, earlier):
+                    # MQTT-4.6.0-1, NN-8.4b, NN-15.3
+                    was = earlier.copy.message
+                    order = connection.cite("MQTT-4.6.0-1")
+                    raise Disagreement(order, f"{was} was sent first, before: {action}")
+                earlier.overtaken = True
+            self._take_unit(connection, action)
+            connection.resend.remove(exchange)
+        elif not self._may_retry(connection, exchange):
+            raise Disagreement(rule, f"it was sent on this connection already: {action}")
+        complaint = self._compare(connection, action, exchange.copy, again=exchange)
+        if complaint is not None:
+            raise Disagreement(*complaint)
+        exchange.sent_on = connection
+        exchange.sent_at = self.now
+
+    def _may_be_given_up(
+        self, connection: ModelConnection, session: ModelSession, exchange: Exchange
+    ) -> bool:
+        if self._too_large(connection, exchange.copy):
+            return True  # NN-8.7
+        at = exchange.copy.expires_at
+        expired = at is not None and at <= self.now
+        return session.policy.expire_in_flight and expired and exchange.copy.qos == 1
+
+    # ------------------------------------------------------------ sent for the first time
+
+    def _saw_first(
+        self, connection: ModelConnection, session: ModelSession, action: SendPublish
+    ) -> None:
+        found: list[tuple[Copy, Replay | None]] = []
+        for copy in session.queue:
+            if _is(action, copy) and self._is_sendable(connection, copy):
+                found.append((copy, None))
+        for each in session.replays.values():
+            found += [(copy, each) for copy in self._called_up(each, session, action)]
+        if not found:
+            raise Disagreement(*self._why_not(connection, session, action))
+        complaints: list[Complaint] = []
+        for copy, replay in found:
+            complaint = self._compare(connection, action, copy)
+            if complaint is None and replay is not None:
+                complaint = self._superseded(connection, replay, copy, action)
+            if complaint is None and replay is None and copy.overtaken:
+                rule = connection.cite("MQTT-4.6.0-5", "MQTT-4.6.0-6")
+                complaint = (rule, f"a later one of its order went ahead: {action}")
+            if complaint is None:
+                self._first_sent(connection, session, copy, replay, action)
+                return
+            complaints.append(complaint)
+        raise Disagreement(*complaints[0])
+
+    def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
+        if copy.must_go is DropReason.SESSION_ENDED:
+            # Two ends at one instant: what came in that instant may have gone out before
+            return connection.closed_in == self.step and copy.step == self.step
+        return copy.must_go is None
+
+    def _called_up(self, replay: Replay, session: ModelSession, action: SendPublish) -> list[Copy]:
+        """Retained messages that this PUBLISH may be; as they would be sent [NN-12.6, NN-14.5]."""
+        topic_name = action.delivery.message.topic_name
+        values = list(replay.pending.get(topic_name, ()))
+        if any(matches(each.topic_filter, topic_name) for each in replay.subscriptions):
+            entry = self.retained.get(topic_name)
+            if entry is not None:
+                newer = (entry.copy, *entry.rivals)
+                values += [
+                    each
+                    for each in newer
+                    if each not in values
+                    and (topic_name in replay.pending or each.serial > replay.serial)
+                ]
+        found: list[Copy] = []
+        for value in values:
+            if not _is(action, value) or (value.expires_at or self.now + 1) <= self.now:
+                continue
+            for subscription in replay.subscriptions:
+                if subscription.no_local and value.publisher == session.client_id:
+                    continue
+                qos = min(value.message.qos, subscription.qos)  # MQTT-3.8.4-8, NN-14.1
+                if self.options.upgrade_qos:
+                    qos = subscription.qos
+                number = subscription.subscription_id
+                found.append(
+                    Copy(
+                        message=value.message,
+                        qos=qos,
+                        retain=True,  # NN-12.6, 3.1.1 MQTT-3.3.1-8
+                        ids=() if number is None else (number,),
+                        received_at=value.received_at,
+                        expires_at=value.expires_at,
+                        told=value.told,
+                        publisher=value.publisher,
+                        serial=value.serial,
+                        step=self.step,
+                        is_retained=True,
+                    )
+                )
+        return found
+
+    def _superseded(
+        self, connection: ModelConnection, replay: Replay, copy: Copy, action: SendPublish
+    ) -> Complaint | None:
+        newest = replay.superseded.get(copy.message.topic_name, -1)
+        if copy.serial <= newest:
+            return "NN-14.6", f"a newer live message of the topic was sent already: {action}"
+        return None
+
+    def _first_sent(
+        self,
+        connection: ModelConnection,
+        session: ModelSession,
+        copy: Copy,
+        replay: Replay | None,
+        action: SendPublish,
+    ) -> None:
+        if copy.qos > 0:
+            self._take_unit(connection, action)
+            if connection.resend and not all(
+                self._may_be_given_up(connection, session, each) for each in connection.resend
+            ):
+                was = connection.resend[0].copy.message
+                raise Disagreement("NN-8.3", f"{was} is to be sent again before: {action}")
+        topic_name = copy.message.topic_name
+        if replay is not None:
+            replay.pending.pop(topic_name, None)
+            replay.superseded[topic_name] = copy.serial
+            entry = self.retained.get(topic_name)
+            if entry is not None and entry.rivals:
+                _settle_rivals(entry, copy)
+        else:
+            for earlier in session.queue[: session.queue.index(copy)]:
+                older = earlier.serial < copy.serial
+                if older and earlier.key == copy.key and earlier.must_go is None:
+                    earlier.overtaken = True  # MQTT-4.6.0-5, unless it is told to be dropped
+            session.queue.remove(copy)
+            for each in session.replays.values():
+                newest = each.superseded.get(topic_name, -1)
+                each.superseded[topic_name] = max(newest, copy.serial)
+        session.remember(copy.message, "sent")
+        if copy.qos == 0:
+            return
+        assert action.packet_id is not None
+        if session.ended:
+            gone = Gone(session.client_id, copy, DropReason.SESSION_ENDED)
+            self._gone.append(gone)
+            return
+        phase = AWAITING_PUBACK if copy.qos == 1 else AWAITING_PUBREC
+        told = action.message_expiry_interval
+        session.in_flight.append(
+            Exchange(action.packet_id, copy, phase, connection, self.now, told)
+        )
+
+    # ------------------------------------------------------------ what a PUBLISH says
+
+    def _compare(
+        self,
+        connection: ModelConnection,
+        action: SendPublish,
+        copy: Copy,
+        again: Exchange | None = None,
+    ) -> Complaint | None:
+        """Each field against the copy, under the rule of the field."""
+        delivery = action.delivery
+        if delivery.qos != copy.qos:
+            return connection.cite(
+                "MQTT-3.8.4-8", "MQTT-3.8.4-6"
+            ), f"the QoS is {copy.qos}: {action}"
+        # NN-2.8: a 3.x client gets live messages with RETAIN 0
+        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
+        if delivery.retain != retain:
+            return self._retain_rule(connection, copy), f"RETAIN is {int(retain)}: {action}"
+        if self._too_large(connection, copy):
+            return "MQTT-3.1.2-24", f"larger than {connection.maximum_packet_size}: {action}"
+        if connection.protocol_version < 5:
+            return None  # no properties
+        given = tuple(sorted(delivery.subscription_ids))
+        if given != copy.ids:
+            rule = "MQTT-3.3.4-5" if len(copy.ids) == 1 else "MQTT-3.3.4-4"
+            return rule, f"the Subscription Identifiers are {copy.ids}: {action}"
+        for name, rule in PROPERTIES:
+            value = getattr(copy.message, name)
+            if getattr(delivery.message, name) != value:
+                return rule, f"{name} is {value!r}: {action}"
+        left = copy.left(self.now)
+        allowed: list[int | None] = [left]
+        if again is not None and left is not None:
+            allowed = [max(left, 1), again.told]  # NN-8.6
+            if copy.told == 0:
+                allowed.append(0)
+        if action.message_expiry_interval not in allowed:
+            return "MQTT-3.3.2-6", f"the interval is {allowed[0]}: {action}"
+        return None
+
+    def _retain_rule(self, connection: ModelConnection, copy: Copy) -> str:
+        if copy.is_retained:
+            return connection.cite("NN-12.6", "MQTT-3.3.1-8")
+        return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
+
+    def _too_large(self, connection: ModelConnection, copy: Copy) -> bool:
+        """MQTT-3.1.2-24; equal to the limit fits [NN-11.1]."""
+        most = connection.maximum_packet_size
+        if most is None or self.size_of is None:
+            return False
+        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
+        delivery = Delivery(
+            copy.message,
+            copy.qos,
+            retain,
+            copy.ids,
+            copy.received_at,
+            copy.expires_at,
+            copy.told,
+            copy.publisher,
+            copy.is_retained,
+        )
+        return self.size_of(delivery, connection.protocol_version) > most
+
+    def _give_up_too_large(
+        self, connection: ModelConnection, session: ModelSession, exchange: Exchange
+    ) -> None:
+        exchange.phase = AWAITING_PUBCOMP
+        self.serial += 1
+        exchange.released = self.serial
+        exchange.sent_at = self.now
+        connection.resend.remove(exchange)
+        self._gone.append(Gone(session.client_id, exchange.copy, DropReason.TOO_LARGE))
+
+    def _why_not(
+        self, connection: ModelConnection, session: ModelSession, action: SendPublish
+    ) -> Complaint:
+        """The rule that a PUBLISH breaks which stands for no waiting copy."""
+        message = action.delivery.message
+        topic_name = message.topic_name
+        for exchange in session.in_flight:
+            if _is(action, exchange.copy):
+                if exchange.phase == AWAITING_PUBCOMP:
+                    rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
+                    return rule, f"the receiver has it: {action}"
+                return connection.cite("MQTT-4.4.0-1"), f"it is in flight already: {action}"
+        for copy in session.queue:
+            if _is(action, copy) and copy.must_go is not None:
+                rule = {DropReason.EXPIRED: "MQTT-3.3.2-5"}.get(copy.must_go, "host")
+                return rule, f"it was dropped as {copy.must_go.value}: {action}"
+        for each in session.replays.values():
+            if any(_is(action, copy) for copy in each.pending.get(topic_name, ())):
+                return "MQTT-3.3.2-5", f"it has expired: {action}"
+        return self._why_never(connection, session, message, action)
+
+    def _why_never(
+        self,
+        connection: ModelConnection,
+        session: ModelSession,
+        message: Message,
+        action: SendPublish,
+    ) -> Complaint:
+        fate = session.past.get((message.topic_name, message.payload))
+        if fate == "no local":
+            return "MQTT-3.8.3-3", f"its own message, under No Local: {action}"
+        if fate == "expired":
+            return "MQTT-3.3.2-5", f"it has expired: {action}"
+        if fate == "dropped":
+            return "host", f"it was told to be dropped: {action}"
+        wanted = [each for each in session.subscriptions if matches(each, message.topic_name)]
+        if fate is None and not wanted:
+            if any(matches(each, message.topic_name) for each in session.unsubscribed):
+                return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
+            return connection.cite("MQTT-3.3.2-3"), f"no filter matches: {action}"
+        if action.delivery.retain and message.topic_name in self.retained:
+            return connection.cite("MQTT-3.3.1-10", "MQTT-3.3.1-9"), f"not called up: {action}"
+        if fate is not None:
+            return "NN-12.3", f"it was {fate} already: {action}"
+        return connection.cite("MQTT-3.3.2-3"), f"nobody published it: {action}"
+
+
+def _is(action: SendPublish, copy: Copy) -> bool:
+    message = action.delivery.message
+    return message.topic_name == copy.message.topic_name and message.payload == copy.message.payload
+
+
+def _settle_rivals(entry: Any, copy: Copy) -> None:
+    for each in (entry.copy, *entry.rivals):
+        if each.serial == copy.serial:
+            entry.copy, entry.rivals = each, []
+            return
