@@ -391,15 +391,13 @@ class Lifetime(Routing):
         for copy in session.queue:
             if copy.expires_at is not None and copy.must_go is None and not copy.fleeting:
                 found.append((copy.expires_at, 0, _bind(_expire, copy)))
-        interval = session.policy.inbound_qos2_interval
-        if interval is not None:
-            for packet_id, since in session.inbound.items():
-                act = _bind(self._forget_inbound, session, packet_id)
-                found.append((since + interval, 3, act))
+        for packet_id, at in session.inbound.items():
+            if at is not None:
+                found.append((at, 3, _bind(self._forget_inbound, session, packet_id)))
         connection = session.connection
         if connection is not None and connection.keep_alive > 0:
-            at = connection.heard_at + 1.5 * connection.keep_alive  # MQTT-3.1.2-22
-            found.append((at, 5, _bind(self._silent, connection)))
+            silent_at = connection.heard_at + 1.5 * connection.keep_alive  # MQTT-3.1.2-22
+            found.append((silent_at, 5, _bind(self._silent, connection)))
         if session.will_due_at is not None:
             found.append((session.will_due_at, 6, _bind(self._publish_will, session)))
         if session.expires_at is not None:

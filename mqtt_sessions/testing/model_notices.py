@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
+from mqtt_sessions.messages import Delivery
 from mqtt_sessions.notices import (
     DropReason,
     MessageDropped,
@@ -18,7 +21,6 @@ from mqtt_sessions.testing.model_values import (
     Exchange,
     ModelConnection,
     ModelSession,
-    Replay,
     size_in_bytes,
 )
 
@@ -116,29 +118,15 @@ class Settling(Sending):
             what = waiting[0].message
             rule = connection.cite("MQTT-4.5.0-1")
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
-        for topic_filter, replay in list(session.replays.items()):
-            for topic_name, values in list(replay.pending.items()):
-                value = self._still_owed(replay, topic_name, values)
-                if value is None:
-                    continue
-                if room > 0:
+        if room <= 0:
+            return
+        for replay in session.replays.values():
+            for values in replay.pending.values():
+                if self._is_owed(session, replay, values[0]):
                     rule = connection.cite("MQTT-3.3.1-9", "MQTT-3.3.1-6")
-                    detail = f"{name} called up {value.message}, and it was not sent"
+                    detail = f"{name} called up {values[0].message}, and it was not sent"
                     raise Disagreement(rule, detail)
-            if room > 0:
-                del session.replays[topic_filter]  # it has come to its end
-
-    def _still_owed(self, replay: Replay, topic_name: str, values: list[Copy]) -> Copy | None:
-        entry = self.retained.get(topic_name)
-        if replay.optional or entry is None or entry.doubtful or entry.rivals:
-            return None
-        if len(values) > 1 or entry.copy is not values[0]:
-            return None
-        if replay.superseded.get(topic_name, -1) >= entry.copy.serial:
-            return None
-        if not self._notices_given and entry.copy.message.qos == 0:
-            return None  # NN-14.2: may be discarded at any time
-        return values[0]
+        session.replays.clear()  # all have come to their end
 
     # ------------------------------------------------------------ drops
 
@@ -158,8 +146,10 @@ class Settling(Sending):
         for each in (*self._ended, session):
             if each is None or each.client_id != notice.client_id:
                 continue
-            for copy in each.queue:
-                if copy.message != delivery.message or copy.qos != delivery.qos:
+            copies = [copy for copy in each.queue if copy.message == delivery.message]
+            copies.sort(key=lambda copy: _differs(copy, delivery))
+            for copy in copies:
+                if copy.qos != delivery.qos:
                     continue
                 if copy.must_go is reason or self._may_drop(each, copy, reason):
                     each.queue.remove(copy)
@@ -180,6 +170,9 @@ class Settling(Sending):
     def _dropped_elsewhere(self, session: ModelSession, notice: MessageDropped) -> bool:
         """Retained messages that were called up, and exchanges too large for a new connection."""
         connection, message = session.connection, notice.delivery.message
+        if notice.reason is DropReason.NO_LOCAL:
+            # NN-14.5, and told for each filter that called the message up
+            return notice.delivery.is_retained and notice.delivery.publisher == session.client_id
         if notice.delivery.is_retained:
             return any(message.topic_name in each.pending for each in session.replays.values()) or (
                 notice.reason in (DropReason.TOO_LARGE, DropReason.EXPIRED)
@@ -232,17 +225,15 @@ class Settling(Sending):
         """Whether the overflow policy names this one, whichever newcomers came before."""
         old = [each for each in waiting if each.step < self.step]
         new = [each for each in waiting if each.step == self.step]
-        for count in range(1, len(new) + 1):
-            candidates = old + new[:count]
-            victim = candidates[0]
-            if session.limits.overflow is OverflowPolicy.DROP_NEWEST:
-                victim = candidates[-1]
-            elif session.limits.overflow is OverflowPolicy.DROP_EXPIRED_QOS0_OLDEST:
-                lowest = [each for each in candidates if each.qos == 0]
-                victim = lowest[0] if lowest else candidates[0]
-            if victim is copy:
-                return True
-        return False
+        victims = [
+            _victim(session.limits.overflow, [*old, *some])
+            for count in range(1, min(len(new), 5) + 1)
+            for some in permutations(new, count)
+        ]
+        # Copies of one message, one for each match, stand in any order
+        return any(
+            each.serial == copy.serial and (each.qos == 0) == (copy.qos == 0) for each in victims
+        )
 
     # ------------------------------------------------------------ queues
 
@@ -270,7 +261,7 @@ class Settling(Sending):
             what = f"{session.client_id} could take {copy.message}, and was not offered it"
             raise Disagreement("NN-9.4", what)
         if connection is None:
-            offline = copy.qos == 0 and not session.limits.queue_qos0
+            offline = self._may_drop(session, copy, DropReason.QOS0_OFFLINE)
             return DropReason.QOS0_OFFLINE if offline else None
         if connection.congested or connection.resend:
             return None
@@ -291,7 +282,7 @@ class Settling(Sending):
         over = (most is not None and len(session.queue) > most) or (
             held is not None and total > held
         )
-        if over and session.wanted_in == self.step:
+        if over and any(each.step == self.step for each in session.queue):
             what = f"{session.client_id}: {len(session.queue)} messages of {total} bytes wait"
             if self._notices_given:
                 raise Disagreement("host", f"{what}, the bound is {most} and {held} bytes")
@@ -309,10 +300,11 @@ class Settling(Sending):
     def _settle_retained(self) -> None:
         for notice in self._retained_dropped:
             self._settle_retained_drop(notice)
+        wanted_in = any(each.copy.step == self.step for each in self.retained.values())
         if self._notices_given:
             for copy in self._retained_gone:
                 raise Disagreement("host", f"no notice tells that {copy.message} is not retained")
-            if self._retained_overflow() is not None:
+            if wanted_in and self._retained_overflow() is not None:
                 raise Disagreement("host", "there are more retained messages than the bound allows")
         elif self._retained_overflow() is not None:
             for entry in self.retained.values():
@@ -341,6 +333,23 @@ def _same(notice: Notice, expected: Notice) -> bool:
             expected.reason_code,
         )
     return notice == expected
+
+
+def _victim(overflow: OverflowPolicy, waiting: list[Copy]) -> Copy:
+    """Who gives way where the last one wants in; what has expired is gone already."""
+    if overflow is OverflowPolicy.DROP_NEWEST:
+        return waiting[-1]
+    if overflow is OverflowPolicy.DROP_EXPIRED_QOS0_OLDEST:
+        for copy in waiting:
+            if copy.qos == 0:
+                return copy
+    return waiting[0]
+
+
+def _differs(copy: Copy, delivery: Delivery) -> int:
+    """In how many fields; there may be several copies of one message."""
+    same_ids = copy.ids == tuple(sorted(delivery.subscription_ids))
+    return (not same_ids) + (copy.retain != delivery.retain)
 
 
 def _drop_rule(reason: DropReason) -> str:

@@ -72,12 +72,12 @@ class Packets(Lifetime):
             self._take_in(connection, session, event)
             return
         held = packet_id in session.inbound
+        if message.qos == 1 and held:
+            self._refuse_in_use(connection, SendPuback, packet_id, 0)  # NN-6.5
+            return
         if self._over_receive_maximum(connection, message.qos, packet_id):
             # NN-10.4, NN-10.8
             self._peer_error(connection, (0x93,), "NN-10.4")
-            return
-        if message.qos == 1 and held:
-            self._refuse_in_use(connection, SendPuback, packet_id, 0)  # NN-6.5
             return
         if held:
             # MQTT-4.3.3-10, 3.1.1 MQTT-4.3.3-2: answered again, not handed on again
@@ -152,7 +152,8 @@ class Packets(Lifetime):
             rule = connection.cite("MQTT-4.3.2-4", "MQTT-4.3.2-2")
             self._owe(connection, Owed(SendPuback, rule, packet_id, allowed))
             return
-        session.inbound[packet_id] = self.now
+        interval = session.policy.inbound_qos2_interval
+        session.inbound[packet_id] = None if interval is None else self.now + interval
         connection.received.append(packet_id)
         rule = connection.cite("MQTT-4.3.3-8", "MQTT-4.3.3-2")
         self._owe(connection, Owed(SendPubrec, rule, packet_id, allowed))
@@ -173,7 +174,8 @@ class Packets(Lifetime):
         session = connection.session
         assert session is not None
         packet_id = event.packet_id
-        known = session.inbound.pop(packet_id, None) is not None
+        known = packet_id in session.inbound
+        session.inbound.pop(packet_id, None)
         if packet_id in connection.received:
             connection.received.remove(packet_id)
         # MQTT-4.3.3-11, NN-7.4

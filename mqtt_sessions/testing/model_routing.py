@@ -277,17 +277,11 @@ class Routing:
 
     def _replay(self, session: ModelSession, subscription: Subscription) -> None:
         """A subscription calls up what is retained [MQTT-3.3.1-9, -10]."""
-        pending: dict[str, list[Copy]] = {}
-        for topic_name, entry in self.retained.items():
-            if not matches(subscription.topic_filter, topic_name):
-                continue
-            values = [
-                each
-                for each in (entry.copy, *entry.rivals)
-                if not (subscription.no_local and each.publisher == session.client_id)
-            ]
-            if values:
-                pending[topic_name] = values
+        pending = {
+            topic_name: [entry.copy, *entry.rivals]
+            for topic_name, entry in self.retained.items()
+            if matches(subscription.topic_filter, topic_name)
+        }
         session.replays[subscription.topic_filter] = Replay([subscription], pending, self.serial)
 
     def _refuse_retained(self, message: Message) -> bool:

@@ -37,7 +37,7 @@ from mqtt_sessions.testing.model_values import (
     matches,
 )
 
-__all__ = ["Sending"]
+__all__ = ["Sending", "is_superseded"]
 
 Complaint = tuple[str, str]
 
@@ -248,6 +248,9 @@ class Sending(Packets):
             raise Disagreement(*complaint)
         exchange.sent_on = connection
         exchange.sent_at = self.now
+        for each in session.replays.values():
+            # NN-14.6: the live message may have come last; then the older one need not follow
+            each.excused.append(exchange.copy.message.topic_name)
 
     def _may_be_given_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
@@ -271,6 +274,15 @@ class Sending(Packets):
             found += [(copy, each) for copy in self._called_up(each, session, action)]
         if not found:
             raise Disagreement(*self._why_not(connection, session, action))
+        # Of several copies of one message the one that says the same, where the packet does not
+        ids = tuple(sorted(action.delivery.subscription_ids))
+        found.sort(
+            key=lambda each: (
+                each[0].ids != ids,
+                each[0].is_retained != action.delivery.is_retained,
+                not self._is_owed(session, each[1], each[0]),
+            )
+        )
         complaints: list[Complaint] = []
         for copy, replay in found:
             complaint = self._compare(connection, action, copy)
@@ -284,6 +296,24 @@ class Sending(Packets):
                 return
             complaints.append(complaint)
         raise Disagreement(*complaints[0])
+
+    def _is_owed(self, session: ModelSession, replay: Replay | None, copy: Copy) -> bool:
+        """Whether a SUBSCRIBE called up just this, and nothing has changed since."""
+        if replay is None:
+            return True
+        topic_name = copy.message.topic_name
+        entry, values = self.retained.get(topic_name), replay.pending.get(topic_name, [])
+        if replay.optional or entry is None or entry.doubtful or entry.rivals:
+            return False
+        if len(values) != 1 or entry.copy is not values[0] or copy.serial != entry.copy.serial:
+            return False
+        own = copy.publisher == session.client_id
+        if own and any(each.no_local for each in replay.subscriptions):
+            return False
+        if topic_name in replay.excused or is_superseded(replay, copy):
+            return False
+        # NN-14.2: one of QoS 0 may be discarded at any time, and who gives no notices does not tell
+        return self._notices_given or copy.message.qos > 0
 
     def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
         if copy.must_go is DropReason.SESSION_ENDED:
@@ -336,8 +366,7 @@ class Sending(Packets):
     def _superseded(
         self, connection: ModelConnection, replay: Replay, copy: Copy, action: SendPublish
     ) -> Complaint | None:
-        newest = replay.superseded.get(copy.message.topic_name, -1)
-        if copy.serial <= newest:
+        if is_superseded(replay, copy):
             return "NN-14.6", f"a newer live message of the topic was sent already: {action}"
         return None
 
@@ -359,7 +388,7 @@ class Sending(Packets):
         topic_name = copy.message.topic_name
         if replay is not None:
             replay.pending.pop(topic_name, None)
-            replay.superseded[topic_name] = copy.serial
+            replay.sent.append(copy.serial)
             entry = self.retained.get(topic_name)
             if entry is not None and entry.rivals:
                 _settle_rivals(entry, copy)
@@ -383,7 +412,9 @@ class Sending(Packets):
         phase = AWAITING_PUBACK if copy.qos == 1 else AWAITING_PUBREC
         told = action.message_expiry_interval
         session.in_flight.append(
-            Exchange(action.packet_id, copy, phase, connection, self.now, told)
+            Exchange(
+                action.packet_id, copy, phase, connection, self.now, told, action.delivery.retain
+            )
         )
 
     # ------------------------------------------------------------ what a PUBLISH says
@@ -403,7 +434,7 @@ class Sending(Packets):
             ), f"the QoS is {copy.qos}: {action}"
         # NN-2.8: a 3.x client gets live messages with RETAIN 0
         retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
-        if delivery.retain != retain:
+        if delivery.retain != retain and (again is None or delivery.retain != again.retain):
             return self._retain_rule(connection, copy), f"RETAIN is {int(retain)}: {action}"
         if self._too_large(connection, copy):
             return "MQTT-3.1.2-24", f"larger than {connection.maximum_packet_size}: {action}"
@@ -511,6 +542,17 @@ class Sending(Packets):
 def _is(action: SendPublish, copy: Copy) -> bool:
     message = action.delivery.message
     return message.topic_name == copy.message.topic_name and message.payload == copy.message.payload
+
+
+def is_superseded(replay: Replay, copy: Copy) -> bool:
+    """Whether a live message that was sent since is newer, or the same one [NN-14.6].
+
+    The same one that came before the SUBSCRIBE is due twice: as a live message, and called up.
+    """
+    newest = replay.superseded.get(copy.message.topic_name, -1)
+    if copy.serial in replay.sent:
+        return True
+    return copy.serial < newest or (copy.serial == newest and copy.serial > replay.serial)
 
 
 def _settle_rivals(entry: Any, copy: Copy) -> None:

@@ -197,6 +197,7 @@ class Exchange:
         sent_on: Connection whose quota it holds a unit of; None: of none [NN-10.8].
         sent_at: When its packet was sent last.
         told: Interval of the first transmission.
+        retain: RETAIN flag of the first transmission; one resumed by the other version may keep it.
         released: Place among the PUBRECs [MQTT-4.6.0-4].
         overtaken: A later one was re-sent first: it has to have been given up.
     """
@@ -207,6 +208,7 @@ class Exchange:
     sent_on: ModelConnection | None
     sent_at: float
     told: int | None
+    retain: bool
     released: int = 0
     overtaken: bool = False
 
@@ -234,6 +236,8 @@ class Replay:
         subscriptions: The subscription; several where an option changed meanwhile.
         pending: What was retained for each topic at the SUBSCRIBE and was not sent yet.
         superseded: Serial of the newest live message of a topic sent since [NN-14.6].
+        sent: Serials of what was sent.
+        excused: Topics of which a live message was sent again since.
         optional: The subscription is gone or was replaced: may be sent, or not [NN-12.7].
         serial: Publications up to this one came before.
     """
@@ -242,6 +246,8 @@ class Replay:
     pending: dict[str, list[Copy]]
     serial: int
     superseded: dict[str, int] = Factory(dict)
+    sent: list[int] = Factory(list)
+    excused: list[str] = Factory(list)
     optional: bool = False
 
 
@@ -359,7 +365,7 @@ class ModelSession:
         subscriptions: By filter, with the granted QoS, in the order of their making [NN-12.1].
         queue: What waits, in order of arrival.
         in_flight: What was sent and is not settled, in the order of first sending.
-        inbound: Identifiers of received QoS 2 messages: when each came.
+        inbound: Identifiers of received QoS 2 messages: when each is forgotten, None: at PUBREL.
         replays: By filter: retained messages still to be sent.
         past: What became of messages, by topic and payload; to say why one may not be sent.
         unsubscribed: Filters that it had.
@@ -380,7 +386,7 @@ class ModelSession:
     subscriptions: dict[str, Subscription] = Factory(dict)
     queue: list[Copy] = Factory(list)
     in_flight: list[Exchange] = Factory(list)
-    inbound: dict[int, float] = Factory(dict)
+    inbound: dict[int, float | None] = Factory(dict)
     replays: dict[str, Replay] = Factory(dict)
     past: dict[tuple[str, bytes], str] = Factory(dict)
     unsubscribed: list[str] = Factory(list)
