@@ -51,8 +51,11 @@ def collect(root: Path, kinds: tuple[str, ...]) -> tuple[list[Mark], list[Misuse
     marks: list[Mark] = []
     misuses: list[Misuse] = []
     for path in sorted(root.rglob("*.py")):
+        text = path.read_text()
+        if not any(kind in text for kind in kinds):
+            continue
         module = _Module(path.relative_to(root).as_posix(), kinds)
-        module.read(ast.parse(path.read_text()))
+        module.read(ast.parse(text))
         marks += module.marks
         misuses += module.misuses
     return marks, misuses
