@@ -98,6 +98,7 @@ class Client:
         "discarded",
         "in_flight",
         "inbound",
+        "interval",
         "last_packet_id",
         "maximum_packet_id",
         "must_clean",
@@ -125,6 +126,7 @@ class Client:
         self.connection: Hashable | None = None
         self.ready = False
         self.clean_start = True
+        self.interval: int | None = None
         self.window = _MOST
         self.unsent: dict[int, None] = {}
         self.unitless: set[int] = set()
@@ -156,6 +158,10 @@ class Client:
             self._discard()
         self.connection = connection
         self.clean_start = clean_start
+        if self.protocol_version == 5:
+            self.interval = session_expiry_interval or 0
+        else:
+            self.interval = 0 if clean_start else None
         return ClientConnected(
             connection,
             self.client_id,
@@ -209,13 +215,30 @@ class Client:
         reason_code: ReasonCode = _SUCCESS,
         session_expiry_interval: int | None = None,
     ) -> DisconnectReceived:
-        """DISCONNECT; nothing is sent after it [MQTT-3.14.4-1], and nothing read."""
+        """DISCONNECT; nothing is sent after it [MQTT-3.14.4-1], and nothing read.
+
+        If it ends the session, the next CONNECT asks for Clean Start, for DISCONNECT may be lost.
+        """
         event = DisconnectReceived(self.connection, reason_code, session_expiry_interval)
+        if session_expiry_interval is not None:
+            self.must_clean = session_expiry_interval == 0 and self.interval != 0
+            self.interval = session_expiry_interval
         self.connection_lost()
         return event
 
+    def expire(self) -> None:
+        """The session's interval is over by the client's own clock [NN-1.12].
+
+        A client that goes by Session Present alone can be misled: it comes back too late, the
+        CONNACK that tells it of its new session is lost, and the next one continues that session.
+        Call it no earlier than the server ends its session.
+        """
+        self._discard()
+
     def connection_lost(self) -> None:
-        """The connection is gone; the session state stays."""
+        """The connection is gone; the session state stays, unless its interval is 0 [NN-1.2]."""
+        if self.connection is not None and self.interval == 0:
+            self._discard()
         self.connection = None
         self.ready = False
         self.window = _MOST
@@ -259,6 +282,8 @@ class Client:
         self.must_clean = False
         self.ready = True
         self.window = action.receive_maximum or _MOST
+        if action.session_expiry_interval is not None:
+            self.interval = action.session_expiry_interval  # NN-1.3
         # MQTT 3.1 has no Session Present: what was asked for is what counts
         present = action.session_present or (self.protocol_version == 3 and not self.clean_start)
         if not present:
@@ -404,6 +429,7 @@ class Client:
         other.connection = self.connection
         other.ready = self.ready
         other.clean_start = self.clean_start
+        other.interval = self.interval
         other.window = self.window
         other.unsent = dict(self.unsent)
         other.unitless = set(self.unitless)
@@ -421,6 +447,7 @@ class Client:
             self.connection,
             self.ready,
             self.clean_start,
+            self.interval,
             self.must_clean,
             self.window,
             self.last_packet_id,

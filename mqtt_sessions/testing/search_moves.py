@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from attrs import evolve
+
 from mqtt_sessions.actions import CloseConnection
 from mqtt_sessions.events import (
     ClientConnected,
@@ -14,6 +16,7 @@ from mqtt_sessions.events import (
     SubscriptionsAdded,
 )
 from mqtt_sessions.messages import Message
+from mqtt_sessions.notices import SessionEnded
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.testing.clients import Client, ServerFault
 from mqtt_sessions.testing.search_rules import Ledger
@@ -34,6 +37,9 @@ class Moves:
         self._peers = {peer.client_id: peer for peer in world.peers}
         self._prompt = [peer.client_id for peer in world.peers if peer.prompt]
         self._open = [peer for peer in world.peers if not peer.prompt]
+        # no more than there are identifiers, as 65,535 is for both
+        window = min(world.limits.maximum_send_window, world.packet_ids)
+        self._limits = evolve(world.limits, maximum_send_window=window)
         self._numbers: dict[int, int] = {}
         self._by_value: dict[Message, int] = {}
         self._kept: list[Message] = []
@@ -44,9 +50,9 @@ class Moves:
         """All clients are connected and subscribed, and nothing is on its way."""
         world = self.world
         state = State()
-        store = SessionStore(world.policy, world.limits, world.options)
+        store = SessionStore(world.policy, self._limits, world.options)
         state.snapshot = store.snapshot()
-        state.ledger = Ledger(self._peers, world.policy, world.limits, world.packet_ids)
+        state.ledger = Ledger(self._peers, world.policy, self._limits, world.packet_ids)
         for peer in world.peers:
             state.clients[peer.client_id] = Client(
                 peer.client_id, peer.protocol_version, maximum_packet_id=world.packet_ids
@@ -180,6 +186,9 @@ class Moves:
         assert run.state.next_at is not None
         run.state.now = run.state.next_at
         run.state.late = True
+        for client_id, account in run.state.ledger.accounts.items():
+            if account.expires_at is not None and account.expires_at <= run.state.now:
+                run.expire(client_id)
         return True
 
     def _do_tick(self, run: _Run, step: Step) -> bool:
@@ -291,6 +300,12 @@ class _Run:
         self.state.clients[client_id] = client
         return client
 
+    def expire(self, client_id: str) -> None:
+        """A client that is away has a clock of its own [NN-1.12], see `Client.expire`."""
+        client = self.state.clients[client_id]
+        if client.connection is None and (client.in_flight or client.inbound):
+            self.touch(client_id).expire()
+
     def next_of(self, publisher: str) -> int:
         """Which of its messages this publisher is at; it goes on."""
         index = self.state.told.get(publisher, 0)
@@ -361,6 +376,9 @@ class _Run:
                 self.log(f"<- {action.connection}:", action)
             for notice in outcome.notices:
                 self.log("..", notice)
+        for notice in outcome.notices:
+            if type(notice) is SessionEnded:
+                self.expire(notice.client_id)
         self.state.ledger.observe(outcome)
         wires = self.state.wires
         for action in outcome.actions:

@@ -107,6 +107,7 @@ def _client_key(
         client.ready,
         client.clean_start,
         client.must_clean,
+        client.interval,
         client.window,
         tuple(
             [

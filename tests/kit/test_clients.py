@@ -44,7 +44,7 @@ def connect(
     receive_maximum: int | None = None,
     clean_start: bool = False,
 ) -> list[Event]:
-    client.connect(connection, clean_start=clean_start)
+    client.connect(connection, clean_start=clean_start, session_expiry_interval=60)
     return client.receive(
         SendConnack(connection, present, ReasonCode.SUCCESS, receive_maximum=receive_maximum)
     )
@@ -187,7 +187,8 @@ def test_without_a_session_everything_is_discarded() -> None:
 def test_clean_start_discards_before_connack_comes() -> None:
     client = ready_client()
     client.publish(ONE)
-    assert client.connect("c2", clean_start=True).clean_start
+    event = client.connect("c2", clean_start=True, session_expiry_interval=60)
+    assert event.clean_start
     client.connection_lost()
     assert connect(client, "c3", present=True) == []
     assert client.discarded == [ONE]
@@ -218,6 +219,43 @@ def test_mqtt_3_1_counts_on_the_session_that_it_asked_for() -> None:
     client.connect("c2")
     answers = client.receive(SendConnack("c2", False, ConnectReturnCode.ACCEPTED))
     assert answers == [PublishReceived("c2", ONE, 1, True)]
+
+
+def test_a_session_that_ends_with_its_connection_leaves_nothing() -> None:
+    client = Client("me")
+    client.connect("c1")
+    client.receive(SendConnack("c1", False, OK))
+    client.publish(ONE)
+    client.receive(send(TWO, 5))
+    client.connection_lost()
+    assert (client.in_flight, client.inbound, client.discarded) == ({}, {}, [ONE])
+    assert not client.connect("c2").clean_start
+
+
+def test_the_interval_that_connack_names_is_in_force() -> None:
+    client = Client("me")
+    client.connect("c1")
+    client.receive(SendConnack("c1", False, OK, session_expiry_interval=9))
+    client.publish(ONE)
+    client.connection_lost()
+    assert client.in_flight == {1: ONE}
+
+
+def test_a_disconnect_that_ends_the_session_is_followed_by_clean_start() -> None:
+    client = ready_client()
+    client.publish(ONE)
+    client.disconnect(session_expiry_interval=0)
+    assert client.discarded == [ONE]
+    assert client.connect("c2", session_expiry_interval=60).clean_start
+
+
+def test_a_session_expires_by_the_clients_own_clock() -> None:
+    client = ready_client()
+    client.publish(ONE)
+    client.receive(send(TWO, 5))
+    client.connection_lost()
+    client.expire()
+    assert (client.in_flight, client.inbound, client.discarded) == ({}, {}, [ONE])
 
 
 # ---------------------------------------------------------------- receiving
@@ -258,7 +296,7 @@ def test_a_refused_message_is_not_delivered() -> None:
 
 def test_packets_of_another_connection_are_left_unread() -> None:
     client = ready_client()
-    client.connect("c2")
+    client.connect("c2", session_expiry_interval=60)
     client.receive(SendConnack("c2", True, OK))
     assert client.receive(send(TWO, 5)) == []
     assert client.delivered == []
