@@ -1,0 +1,159 @@
+"""A subject, the reference model and the invariants in step with each other.
+
+`Judge` is what the state machine drives. It needs no Hypothesis: a test that is a list of events
+can be judged by it just as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mqtt_sessions.events import Event
+from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.testing.invariants import Watch
+from mqtt_sessions.testing.model import Model
+from mqtt_sessions.testing.subjects import Subject
+from mqtt_sessions.testing.transcript import Failure, Step, sequence_diagram, transcript
+from mqtt_sessions.turn import Outcome
+
+__all__ = ["Judge"]
+
+_MOST_CALLS = 10_000
+"""Calls of `handle_timeout` at one instant, after which its work counts as endless."""
+
+_BEGINNING = float("-inf")
+
+
+class Judge:
+    """Holds a subject against the model, step by step.
+
+    Args:
+        subject: What is judged; it is new, as the model is.
+        policy: When things end, according to what the subject was told.
+        limits: How far things grow.
+        options: What the server offers.
+
+    Attributes:
+        subject: What is judged.
+        model: What it is held against.
+        steps: What has happened so far.
+        failure: What the last step broke; None: nothing.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        policy: ExpiryPolicy | None = None,
+        limits: SessionLimits | None = None,
+        options: ServerOptions | None = None,
+    ) -> None:
+        settings = (policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions())
+        self.subject = subject
+        self.model = Model(*settings)
+        self.steps: list[Step] = []
+        self.failure: Failure | None = None
+        self._real_time = bool(getattr(subject, "real_time", False))
+        # A broker behind a socket says nothing of what happens inside, which the watch is about.
+        self._watch = None if self._real_time else Watch(*settings)
+        self._check: Callable[[], None] | None = getattr(subject, "check", None)
+        self._latest = _BEGINNING
+
+    def feed(self, event: Event, now: float) -> Step:
+        """One event, and what is due at once because of it.
+
+        Raises:
+            AssertionError: The subject did what no rule allows, or not what it owes: `Disagreement`
+                of the model, `Violation` of an invariant, or its own `check`. The transcript is a
+                note on it.
+        """
+        return self._step(event, now)
+
+    def pass_time(self, now: float) -> Step:
+        """Time passes until `now`, and the host's timer does what is due.
+
+        Raises:
+            AssertionError: As for `feed`.
+        """
+        return self._step(None, now)
+
+    def close(self) -> None:
+        """Tell the subject that the run has ended, if it wants to know."""
+        close: Callable[[], None] | None = getattr(self.subject, "close", None)
+        if close is not None:
+            close()
+
+    # ------------------------------------------------------------ one step
+
+    def _step(self, event: Event | None, now: float) -> Step:
+        actions: list[Any] = []
+        notices: list[Any] = []
+        self._latest = max(self._latest, now)  # time that goes back stands still
+        position: int | None = None
+        error: Exception
+        try:
+            if event is not None:
+                self.model.handle(event, now)
+                self._collect(event, now, self.subject.handle(event, now), actions, notices)
+            self._let_pass(event, now, actions, notices)
+            observe = self.model.observe
+            for position, output in enumerate((*actions, *notices)):  # noqa: B007
+                observe(output)
+            position = None
+            self.model.settle()
+            self._compare_deadlines()
+            if self._check is not None:
+                self._check()
+        except Exception as caught:
+            error = caught
+        else:
+            step = Step(now, event, tuple(actions), tuple(notices), self.subject.next_deadline_at)
+            self.steps.append(step)
+            return step
+        self._record(Step(now, event, tuple(actions), tuple(notices)), error, position)
+        raise error
+
+    def _collect(
+        self,
+        event: Event | None,
+        now: float,
+        outcome: Outcome,
+        actions: list[Any],
+        notices: list[Any],
+    ) -> None:
+        actions += outcome.actions
+        notices += outcome.notices
+        if self._watch is not None:
+            self._watch.step(event, now, outcome, self.subject.next_deadline_at)
+
+    def _let_pass(
+        self, event: Event | None, now: float, actions: list[Any], notices: list[Any]
+    ) -> None:
+        """What is due at this instant, in as many calls as the subject wants."""
+        subject = self.subject
+        calls = 0
+        while (event is None and not calls) or (
+            (at := subject.next_deadline_at) is not None and at <= self._latest
+        ):
+            if not calls:
+                self.model.handle_timeout(now)
+            calls += 1
+            assert calls < _MOST_CALLS, f"{calls} calls of handle_timeout({now}) left work due"
+            self._collect(None, now, subject.handle_timeout(now), actions, notices)
+
+    def _compare_deadlines(self) -> None:
+        """The subject wakes its host no later than something ends."""
+        if self._real_time:
+            return
+        due, told = self.model.next_deadline_at, self.subject.next_deadline_at
+        if due is not None:
+            assert told is not None, f"next_deadline_at is None, though {due} is one"
+            assert told <= due, f"next_deadline_at is {told}, later than {due}"
+
+    def _record(self, step: Step, error: Exception, position: int | None) -> None:
+        self.steps.append(step)
+        rule = getattr(error, "rule", type(error).__name__)
+        detail = getattr(error, "detail", str(error))
+        self.failure = Failure(rule, detail, position)
+        error.add_note("\n" + transcript(self.steps, self.failure))
+        error.add_note("\nThe same for Mermaid:\n\n" + sequence_diagram(self.steps, self.failure))
