@@ -247,12 +247,12 @@ class BrokerSubject:
 
         What a will or a delayed will publishes because of that is cleared too.
         """
-        for connection in list(self._links):
-            link = self._links[connection]
+        for link in list(self._links.values()):
             if link.state is _State.OPEN:  # so that no will is published
                 link.unsent += b"\xe0\0"
-                link.state = _State.LEAVING
-            self._settle()
+            if not link.is_closed:
+                self._close_sending(link)
+                self._turn_until(lambda: link.is_closed, link)  # noqa: B023
             self._drop(link)
         for client_id in self._client_ids:
             self._discard(client_id)
