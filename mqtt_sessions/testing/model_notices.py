@@ -195,6 +195,10 @@ class Settling(Sending):
             session.in_flight.remove(exchange)
 
     def _may_drop(self, session: ModelSession, copy: Copy, reason: DropReason) -> bool:
+        if session.ended:
+            # Two things at one instant: what came in then may have been dropped before the end
+            full = reason in (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
+            return copy.step == self.step or (full and session.wanted_in == self.step)
         if copy.must_go is not None:
             return False
         connection = session.connection
@@ -231,8 +235,10 @@ class Settling(Sending):
             for some in permutations(new, count)
         ]
         # Copies of one message, one for each match, stand in any order
+        by_qos = session.limits.overflow is OverflowPolicy.DROP_EXPIRED_QOS0_OLDEST
         return any(
-            each.serial == copy.serial and (each.qos == 0) == (copy.qos == 0) for each in victims
+            each.serial == copy.serial and (not by_qos or (each.qos == 0) == (copy.qos == 0))
+            for each in victims
         )
 
     # ------------------------------------------------------------ queues

@@ -257,7 +257,7 @@ class Routing:
         old = session.replays.get(topic_filter)
         if old is not None:
             old.subscriptions.append(subscription)
-            old.optional = True
+            old.give_up()
         return new
 
     def _unsubscribe(self, session: ModelSession, topic_filter: str) -> bool:
@@ -267,7 +267,7 @@ class Routing:
         del session.subscriptions[topic_filter]
         session.unsubscribed.append(topic_filter)
         if topic_filter in session.replays:
-            session.replays[topic_filter].optional = True  # NN-12.7
+            session.replays[topic_filter].give_up()  # NN-12.7
         if not self._anybody_has(topic_filter):
             self._tell(FilterRemoved(topic_filter))
         return True

@@ -388,6 +388,9 @@ class Sending(Packets):
         topic_name = copy.message.topic_name
         if replay is not None:
             replay.pending.pop(topic_name, None)
+            for each in session.replays.values():
+                if each is not replay and topic_name in each.pending:
+                    replay.twins.append((topic_name, each))
             replay.sent.append(copy.serial)
             entry = self.retained.get(topic_name)
             if entry is not None and entry.rivals:

@@ -237,7 +237,9 @@ class Replay:
         pending: What was retained for each topic at the SUBSCRIBE and was not sent yet.
         superseded: Serial of the newest live message of a topic sent since [NN-14.6].
         sent: Serials of what was sent.
-        excused: Topics of which a live message was sent again since.
+        excused: Topics that need not be sent: a live message was sent again since, or the one that
+            a twin is credited with was this one's.
+        twins: Topics with which this one is credited, and another that called up the same.
         optional: The subscription is gone or was replaced: may be sent, or not [NN-12.7].
         serial: Publications up to this one came before.
     """
@@ -248,7 +250,14 @@ class Replay:
     superseded: dict[str, int] = Factory(dict)
     sent: list[int] = Factory(list)
     excused: list[str] = Factory(list)
+    twins: list[tuple[str, Replay]] = Factory(list)
     optional: bool = False
+
+    def give_up(self) -> None:
+        """What is left may be sent, or not; what was sent may have been a twin's."""
+        self.optional = True
+        for topic_name, twin in self.twins:
+            twin.excused.append(topic_name)
 
 
 # ---------------------------------------------------------------- what is owed

@@ -6,12 +6,11 @@ import pytest
 
 from mqtt_sessions import ExpiryPolicy, ServerOptions, SessionLimits
 
-from .model_driver import STEPS, Run
+from .model_driver import Run
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_store_and_model_agree_with_the_defaults(seed: int) -> None:
     run = Run(seed, policy=ExpiryPolicy(), limits=SessionLimits(), options=ServerOptions())
     run.steps(100)
-    assert len(run.log) > 100
-    assert STEPS
+    assert run.model.step > 30
