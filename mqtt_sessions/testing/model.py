@@ -115,7 +115,8 @@ class Model(Settling):
         Retries, which end nothing, and retained messages that only wait for the next slice are
         not among these.
         """
-        return min((at for at, _, _ in self._due()), default=None)
+        due = self._due(doubtful=False)
+        return min((at for at, _, _ in due), default=None)
 
     def observe(self, output: Action | Notice) -> None:
         """Take in what the subject did.

@@ -174,7 +174,9 @@ class Lifetime(Routing):
         longest = limits.maximum_client_id_length
         too_long = longest is not None and len(client_id) > longest
         too_long = too_long or (version == 3 and len(client_id) > 23)
-        nameless = version < 5 and event.client_id == "" and not event.clean_start
+        nameless = event.client_id == "" and (
+            version == 3 or (version == 4 and not event.clean_start)
+        )
         if client_id == "" or too_long or nameless:  # 3.1.1 MQTT-3.1.3-8
             found.append(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID)
         if event.receive_maximum == 0 or event.maximum_packet_size == 0:
@@ -375,20 +377,24 @@ class Lifetime(Routing):
 
     # ------------------------------------------------------------ time
 
-    def _due(self) -> list[tuple[float, int, Callable[[], None]]]:
+    def _due(self, *, doubtful: bool = True) -> list[tuple[float, int, Callable[[], None]]]:
         """Everything that time ends: instant, place among those of one instant, what happens."""
         found: list[tuple[float, int, Callable[[], None]]] = []
         for session in self.sessions.values():
-            found += self._due_in(session)
+            found += self._due_in(session, doubtful)
         for topic_name, entry in self.retained.items():
-            if entry.copy.expires_at is not None:
+            if entry.copy.expires_at is not None and (doubtful or not entry.doubtful):
                 act = _bind(self._expire_retained, topic_name)
                 found.append((entry.copy.expires_at, 1, act))
         return found
 
-    def _due_in(self, session: ModelSession) -> list[tuple[float, int, Callable[[], None]]]:
+    def _due_in(
+        self, session: ModelSession, doubtful: bool
+    ) -> list[tuple[float, int, Callable[[], None]]]:
         found: list[tuple[float, int, Callable[[], None]]] = []
         for copy in session.queue:
+            if copy.doubtful and not doubtful:
+                continue
             if copy.expires_at is not None and copy.must_go is None and not copy.fleeting:
                 found.append((copy.expires_at, 0, _bind(_expire, copy)))
         for packet_id, at in session.inbound.items():

@@ -107,6 +107,10 @@ class Settling(Sending):
         """Nothing waits that could be sent [MQTT-4.4.0-1, MQTT-4.5.0-1]."""
         room = self._room(connection)
         name = repr(connection.name)
+        for exchange in list(connection.resend):
+            quiet = exchange.copy.qos == 1 and not self._notices_given
+            if quiet and room > 0 and self._may_be_given_up(connection, session, exchange):
+                self._give_up(connection, session, exchange)
         if connection.resend:
             if room > 0:
                 packet_id = connection.resend[0].packet_id

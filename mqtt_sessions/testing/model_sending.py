@@ -21,6 +21,7 @@ from mqtt_sessions.actions import (
 )
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason
+from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.model_packets import Packets
 from mqtt_sessions.testing.model_values import (
     AWAITING_PUBACK,
@@ -312,6 +313,12 @@ class Sending(Packets):
             return False
         if topic_name in replay.excused or is_superseded(replay, copy):
             return False
+        connection = session.connection
+        for each in replay.subscriptions:
+            if connection is not None and self._too_large(
+                connection, self._as_called_up(entry.copy, each)
+            ):
+                return False  # MQTT-3.1.2-25
         # NN-14.2: one of QoS 0 may be discarded at any time, and who gives no notices does not tell
         return self._notices_given or copy.message.qos > 0
 
@@ -342,26 +349,26 @@ class Sending(Packets):
             for subscription in replay.subscriptions:
                 if subscription.no_local and value.publisher == session.client_id:
                     continue
-                qos = min(value.message.qos, subscription.qos)  # MQTT-3.8.4-8, NN-14.1
-                if self.options.upgrade_qos:
-                    qos = subscription.qos
-                number = subscription.subscription_id
-                found.append(
-                    Copy(
-                        message=value.message,
-                        qos=qos,
-                        retain=True,  # NN-12.6, 3.1.1 MQTT-3.3.1-8
-                        ids=() if number is None else (number,),
-                        received_at=value.received_at,
-                        expires_at=value.expires_at,
-                        told=value.told,
-                        publisher=value.publisher,
-                        serial=value.serial,
-                        step=self.step,
-                        is_retained=True,
-                    )
-                )
+                found.append(self._as_called_up(value, subscription))
         return found
+
+    def _as_called_up(self, value: Copy, subscription: Subscription) -> Copy:
+        """A retained message as a SUBSCRIBE calls it up [NN-12.6, NN-14.5]."""
+        qos = min(value.message.qos, subscription.qos)  # MQTT-3.8.4-8, NN-14.1
+        number = subscription.subscription_id
+        return Copy(
+            message=value.message,
+            qos=subscription.qos if self.options.upgrade_qos else qos,
+            retain=True,  # NN-12.6, 3.1.1 MQTT-3.3.1-8
+            ids=() if number is None else (number,),
+            received_at=value.received_at,
+            expires_at=value.expires_at,
+            told=value.told,
+            publisher=value.publisher,
+            serial=value.serial,
+            step=self.step,
+            is_retained=True,
+        )
 
     def _superseded(
         self, connection: ModelConnection, replay: Replay, copy: Copy, action: SendPublish

@@ -11,6 +11,7 @@ from mqtt_sessions import (
     ConnectionCongested,
     ConnectionLost,
     ConnectionWritable,
+    Delivery,
     DisconnectReceived,
     Event,
     ExpiryPolicy,
@@ -54,6 +55,15 @@ BAD_FILTERS = ("", "#/a", "t+", "$share/g/t")
 NEVER = 0xFFFFFFFF
 
 
+def size_of(delivery: Delivery, protocol_version: int) -> int:
+    """Bytes of a PUBLISH packet, or something like it."""
+    message = delivery.message
+    size = 4 + len(message.topic_name) + len(message.payload)
+    if protocol_version == 5:
+        size += 2 * len(delivery.subscription_ids) + 10 * len(message.user_properties)
+    return size
+
+
 def configurations(chance: random.Random) -> dict[str, Any]:
     """A policy, limits and options: the defaults mostly, and now and then anything."""
     pick = chance.choice
@@ -66,9 +76,11 @@ def configurations(chance: random.Random) -> dict[str, Any]:
         show_default_message_expiry=pick((False, True)),
         expire_in_flight=pick((False, False, True)),
         inbound_qos2_interval=pick((None, None, 5)),
+        retry_interval=pick((None, None, None, 2)),
     )
     limits = SessionLimits(
         maximum_sessions=pick((None, None, 2)),
+        maximum_client_id_length=pick((None, 23)),
         maximum_subscriptions=pick((None, None, 3)),
         maximum_filters_per_packet=pick((1000, 3)),
         maximum_filter_levels=pick((None, None, 2)),
@@ -104,15 +116,18 @@ class Run:
         seed: int,
         *,
         store: Callable[..., Any] = SessionStore,
-        exact: bool = True,
+        notices: bool = True,
+        late: bool = False,
         **settings: Any,
     ) -> None:
         self.chance = random.Random(seed)
         if not settings:
             settings = configurations(self.chance)
+        settings.setdefault("size_of", size_of)
         self.model = Model(**settings)
         self.store = store(**settings)
-        self.exact = exact
+        self.notices = notices
+        self.late = late
         self.now = 0.0
         self.last = 0
         self.published = 0
@@ -134,14 +149,22 @@ class Run:
             outcomes.append(store.handle_timeout(self.now))
         self.log.append(outcomes)
         for outcome in outcomes:
-            for output in (*outcome.actions, *outcome.notices):
-                model.observe(output)
+            for action in outcome.actions:
+                model.observe(action)
+            for notice in outcome.notices if self.notices else ():
+                model.observe(notice)
         model.settle()
         mine, its = model.next_deadline_at, store.next_deadline_at
         if mine is not None:
             assert its is not None, f"no deadline, not {mine}"
             assert its <= mine, f"deadline {its}, not {mine}"
-        if self.exact:
+        retries = any(
+            each.session is not None and each.session.policy.retry_interval is not None
+            for each in model.connections.values()
+        )
+        # Retries end nothing, and are no deadlines of the model; without notices it does not know
+        # what has been dropped.
+        if self.notices and not retries:
             assert mine == its, f"deadline {its}, not {mine}"
 
     def steps(self, count: int) -> None:
@@ -187,13 +210,14 @@ class Run:
         fields: dict[str, Any] = {"protocol_version": version, "clean_start": pick(range(3)) == 0}
         if version == 5:
             fields["session_expiry_interval"] = pick((None, 0, 2, 5, 9, NEVER))
-            fields["receive_maximum"] = pick(
-                (None, None, 1, 2, 0) if pick(range(9)) == 0 else (None, 1, 2, 3)
-            )
+            fields["receive_maximum"] = pick((None, None, 1, 1, 2, 2, 3, 3, 0)[: pick((8, 8, 9))])
+            fields["maximum_packet_size"] = pick((None, None, None, 40, 30, 20))
         fields["keep_alive"] = pick((0, 0, 0, 2, 4))
         if pick(range(3)) == 0:
             delay = pick((0, 3, 20)) if version == 5 else 0
             message = self._message()
+            if pick(range(15)) == 0:
+                message = Message(pick(("", "t/#")))
             fields["will"] = Will(message, delay)
         if pick(range(6)) == 0:
             fields["limits"] = SessionLimits(
@@ -208,6 +232,8 @@ class Run:
         if pick(range(10)) == 0:
             fields["principal"] = pick(("alice", None))
         client_id = pick(CLIENTS) if pick(range(15)) else pick(("", "x" * 24))
+        if client_id == "" and pick(range(2)):
+            fields["assigned_client_id"] = f"auto-{self.last}"
         return ClientConnected(self.last, client_id, **fields)
 
     def _reconnect(self) -> Event | None:
@@ -386,7 +412,7 @@ class Run:
         """Time passes, to the next deadline or short of it."""
         step = self.chance.choice((0.25, 0.5, 1.0, 2.0))
         at = self.model.next_deadline_at
-        if at is not None and at < self.now + step:
+        if at is not None and at < self.now + step and not self.late:
             self.now = at
         else:
             self.now += step
