@@ -161,8 +161,9 @@ class Actions(Books):
                 self._say_not_owed(session, action)
             copy = owed
             assert copy.stream is not None
-            if next(iter(copy.stream)) is not copy:
-                against("MQTT-4.6.0-5", f"{copy!r} overtakes {next(iter(copy.stream))!r}")
+            first = next(iter(copy.stream))
+            if first is not copy and (first.step != copy.step or first.key != copy.key):
+                against("MQTT-4.6.0-5", f"{copy!r} overtakes {first!r}")
             session.release(copy)
             self._check_flags(conn, copy, action)
         expires_at = copy.expires_at

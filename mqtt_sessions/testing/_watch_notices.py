@@ -209,8 +209,8 @@ class Notices(Books):
             return
         copy = session.find(notice.delivery)
         packet_id = None
-        if copy is None or copy.received_at != notice.delivery.received_at:
-            packet_id = session.find_in_flight(notice.delivery, same_age=copy is not None)
+        if copy is None or not copy.is_like(notice.delivery):
+            packet_id = session.find_in_flight(notice.delivery, alike=copy is not None)
         if copy is not None and packet_id is None:
             _MAY_DROP[reason](self, session, copy)
             session.release(copy)

@@ -128,6 +128,14 @@ class Copy:
         self.stream_key = (self.stream_key[0], topic_name, qos)
         self.phase = qos
 
+    def is_like(self, delivery: Delivery) -> bool:
+        """Whether it is this delivery, among others of equal topic, payload and QoS."""
+        return (
+            self.received_at == delivery.received_at
+            and self.expires_at == delivery.expires_at
+            and self.stream_key[0] == delivery.publisher
+        )
+
     def __repr__(self) -> str:
         topic, payload, qos = self.key
         return f"{payload!r} on {topic!r} at QoS {qos} for {self.session.client_id!r}"
@@ -273,10 +281,11 @@ class WatchedSession:
             likeness = -1
             for copy in copies:
                 assert copy.stream is not None
-                same_age = copy.received_at == delivery.received_at
+                flags = copy.ids == delivery.subscription_ids and copy.retain == delivery.retain
                 is_next = next(iter(copy.stream)) is copy
-                if 2 * same_age + is_next > likeness:
-                    likeness, best = 2 * same_age + is_next, copy
+                like = 4 * copy.is_like(delivery) + 2 * flags + is_next
+                if like > likeness:
+                    likeness, best = like, copy
         return best
 
     def release(self, copy: Copy) -> None:
@@ -295,12 +304,11 @@ class WatchedSession:
         copy.waiting = False
         self.count -= 1
 
-    def find_in_flight(self, delivery: Delivery, *, same_age: bool = False) -> int | None:
+    def find_in_flight(self, delivery: Delivery, *, alike: bool = False) -> int | None:
         """Identifier of a copy that was sent and not settled; the message is still the server's."""
         key = key_of(delivery)
         for packet_id, copy in self.in_flight.items():
-            like = not same_age or copy.received_at == delivery.received_at
-            if copy.key == key and copy.phase < 3 and like:
+            if copy.key == key and copy.phase < 3 and (not alike or copy.is_like(delivery)):
                 return packet_id
         return None
 

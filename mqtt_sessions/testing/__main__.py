@@ -1,0 +1,53 @@
+"""`python -m mqtt_sessions.testing`: a hostile simulation, and the replay of one that failed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from mqtt_sessions.testing.world import RunFailed, World
+
+__all__ = ["main"]
+
+_HEALED_EACH = 50_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0: no rule was broken, 1: one was."""
+    parser = argparse.ArgumentParser(prog="python -m mqtt_sessions.testing", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="what decides the run (default: 0)")
+    parser.add_argument("--steps", type=int, default=100_000, help="default: 100000")
+    given = parser.parse_args(arguments)
+    world = World(given.seed)
+    print(f"seed {given.seed}: {world.policy}")
+    print(f"  {world.limits}")
+    print(f"  {world.options}")
+    started, started_cpu = time.perf_counter(), time.process_time()
+    try:
+        simulate(world, given.steps)
+    except RunFailed as failed:
+        print(f"\nFAILED at step {failed.step} of seed {failed.seed}: {failed.cause}")
+        print(failed.lines)
+        print(f"replay: python -m mqtt_sessions.testing --seed {failed.seed} --steps {given.steps}")
+        return 1
+    wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
+    print(
+        f"{world.calls} events, {world.crashes} crashes, digest {world.mark:016x}\n"
+        f"{world.calls / wall:,.0f} events/s ({world.calls / cpu:,.0f} per second of CPU)"
+    )
+    return 0
+
+
+def simulate(world: World, steps: int) -> None:
+    """Chaos, healed every now and then and at the end."""
+    left = steps
+    while left > 0:
+        world.run(min(left, _HEALED_EACH))
+        world.heal()
+        left -= _HEALED_EACH
+
+
+if __name__ == "__main__":
+    sys.exit(main())
