@@ -162,7 +162,9 @@ class Lifetime(Routing):
             expired = copy.expires_at is not None and copy.expires_at <= self.now
             if session.policy.expire_in_flight and expired and exchange.phase == AWAITING_PUBACK:
                 session.in_flight.remove(exchange)
-                self._gone.append(Gone(session.client_id, copy, DropReason.EXPIRED))
+                either = (DropReason.EXPIRED, DropReason.TOO_LARGE)
+                reasons = either if self._too_large(connection, copy) else either[:1]
+                self._gone.append(Gone(session.client_id, copy, *reasons))
                 continue
             connection.resend.append(exchange)
         connection.rerelease.sort(key=lambda exchange: exchange.released)  # MQTT-4.6.0-4
@@ -359,7 +361,6 @@ class Lifetime(Routing):
         for exchange in session.in_flight:
             if exchange.phase != AWAITING_PUBCOMP:
                 self._gone.append(Gone(client_id, exchange.copy, DropReason.SESSION_ENDED))
-        session.in_flight.clear()
         for topic_filter in session.subscriptions:
             if not self._anybody_has(topic_filter):
                 self._tell(FilterRemoved(topic_filter))

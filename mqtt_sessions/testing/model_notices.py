@@ -120,7 +120,7 @@ class Settling(Sending):
         waiting = [copy for copy in session.queue if not copy.doubtful]
         if waiting and room > 0:  # NN-10.3: QoS 0 too may wait for the quota
             what = waiting[0].message
-            rule = connection.cite("MQTT-4.5.0-1")
+            rule = connection.cite("MQTT-3.1.2-8" if waiting[0].is_will else "MQTT-4.5.0-1")
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
         if room <= 0:
             return
@@ -139,7 +139,7 @@ class Settling(Sending):
         delivery, reason = notice.delivery, notice.reason
         for gone in self._gone:
             same = gone.client_id == notice.client_id and gone.copy.message == delivery.message
-            if same and gone.reason is reason:
+            if same and reason in (gone.reason, gone.other):
                 self._gone.remove(gone)
                 return
         ended = any(each.client_id == notice.client_id for each in self._ended)
@@ -177,19 +177,14 @@ class Settling(Sending):
         if notice.reason is DropReason.NO_LOCAL:
             # NN-14.5, and told for each filter that called the message up
             return notice.delivery.is_retained and notice.delivery.publisher == session.client_id
-        if notice.delivery.is_retained:
-            return any(message.topic_name in each.pending for each in session.replays.values()) or (
-                notice.reason in (DropReason.TOO_LARGE, DropReason.EXPIRED)
-            )
-        if connection is None:
-            return False
-        for exchange in connection.resend:
-            if exchange.copy.message == message and self._may_be_given_up(
-                connection, session, exchange
-            ):
+        for exchange in [] if connection is None else list(connection.resend):
+            assert connection is not None
+            same = exchange.copy.message == message
+            if same and self._may_be_given_up(connection, session, exchange):
                 self._give_up(connection, session, exchange)
                 return True
-        return False
+        reasons = (DropReason.TOO_LARGE, DropReason.EXPIRED)
+        return notice.delivery.is_retained and notice.reason in reasons
 
     def _give_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
@@ -201,6 +196,8 @@ class Settling(Sending):
     def _may_drop(self, session: ModelSession, copy: Copy, reason: DropReason) -> bool:
         if session.ended:
             # Two things at one instant: what came in then may have been dropped before the end
+            if reason is DropReason.EXPIRED and copy.expires_at is not None:
+                return copy.expires_at <= self.now
             full = reason in (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
             return copy.step == self.step or (full and session.wanted_in == self.step)
         if copy.must_go is not None:
@@ -222,8 +219,9 @@ class Settling(Sending):
         elif reason is DropReason.BYTES_FULL:
             held = limits.maximum_queued_bytes
             total = sum(size_in_bytes(each.message) for each in waiting)
-            if held is not None and size_in_bytes(copy.message) > held:
-                return copy.step == self.step
+            alone = held is not None and size_in_bytes(copy.message) > held
+            if alone and copy.step == self.step:
+                return True
             full = held is not None and total > held
         else:
             return False

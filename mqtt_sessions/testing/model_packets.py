@@ -64,19 +64,21 @@ class Packets(Lifetime):
         message, packet_id = event.message, event.packet_id or 0
         faults = self._publish_faults(connection, event)
         if faults:
-            self._peer_error(
-                connection, tuple(faults), connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
-            )
+            rule = connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
+            self._withhold(message, rule)
+            self._peer_error(connection, tuple(faults), rule)
             return
         if message.qos == 0:
             self._take_in(connection, session, event)
             return
         held = packet_id in session.inbound
         if message.qos == 1 and held:
+            self._withhold(message, "NN-6.5")
             self._refuse_in_use(connection, SendPuback, packet_id, 0)  # NN-6.5
             return
         if self._over_receive_maximum(connection, message.qos, packet_id):
             # NN-10.4, NN-10.8
+            self._withhold(message, "NN-10.4")
             self._peer_error(connection, (0x93,), "NN-10.4")
             return
         if held:
@@ -84,6 +86,7 @@ class Packets(Lifetime):
             if packet_id not in connection.received:
                 connection.received.append(packet_id)
             rule = connection.cite("MQTT-4.3.3-10", "MQTT-4.3.3-2")
+            self._withhold(message, rule)
             self._owe(connection, Owed(SendPubrec, rule, packet_id, (SUCCESS, NOBODY)))
             return
         self._take_in(connection, session, event)
@@ -129,6 +132,8 @@ class Packets(Lifetime):
         if event.refusal is None and self._refuse_retained(message):
             codes.append(ReasonCode.QUOTA_EXCEEDED)
         hand_on = not codes
+        if codes:
+            self._withhold(message, connection.cite("NN-7.2", "MQTT-3.3.5-2"))
         if codes and version == 5:
             # MQTT-4.3.3-9, NN-7.7: the identifier is not held
             if message.qos > 0:

@@ -55,6 +55,8 @@ class Routing:
         self.sessions: dict[str, ModelSession] = {}
         self.connections: dict[Hashable, ModelConnection] = {}
         self.retained: dict[str, Retained] = {}
+        # Messages that nobody may get, by topic and payload, and the rule that says so:
+        self._withheld: dict[tuple[str, bytes], str] = {}
         # Of this step:
         self._ended: list[ModelSession] = []
         self._told: list[Told] = []
@@ -85,6 +87,31 @@ class Routing:
         name, client_id = connection.name, connection.client_id
         self._tell(*(PeerErrorDetected(name, client_id, ReasonCode(code), "") for code in codes))
 
+    def _too_large(self, connection: ModelConnection, copy: Copy) -> bool:
+        """MQTT-3.1.2-24; equal to the limit fits [NN-11.1]."""
+        most = connection.maximum_packet_size
+        if most is None or self.size_of is None:
+            return False
+        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
+        delivery = Delivery(
+            copy.message,
+            copy.qos,
+            retain,
+            copy.ids,
+            copy.received_at,
+            copy.expires_at,
+            copy.told,
+            copy.publisher,
+            copy.is_retained,
+        )
+        return self.size_of(delivery, connection.protocol_version) > most
+
+    def _withhold(self, message: Message, rule: str) -> None:
+        """A message is not handed on."""
+        if len(self._withheld) > 2_000:
+            self._withheld.clear()
+        self._withheld[message.topic_name, message.payload] = rule
+
     # ------------------------------------------------------------ lifetimes of messages
 
     def _copy(
@@ -112,6 +139,7 @@ class Routing:
             publisher=publisher,
             serial=self.serial,
             step=self.step,
+            is_will=is_will,
         )
 
     # ------------------------------------------------------------ to the receivers
@@ -153,7 +181,8 @@ class Routing:
         ]
         if len(kept) < len(found):
             session.remember(arrived.message, "no local")
-            gone = Gone(session.client_id, arrived, DropReason.NO_LOCAL, not kept)
+            reason = DropReason.NO_LOCAL
+            gone = Gone(session.client_id, arrived, reason, required=not kept)
             self._gone.append(gone)
         if not kept:
             return bool(found)
@@ -186,6 +215,7 @@ class Routing:
             publisher=arrived.publisher,
             serial=arrived.serial,
             step=self.step,
+            is_will=arrived.is_will,
         )
         session.queue.append(copy)
         session.wanted_in = self.step

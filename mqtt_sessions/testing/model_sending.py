@@ -19,7 +19,7 @@ from mqtt_sessions.actions import (
     SendSuback,
     SendUnsuback,
 )
-from mqtt_sessions.messages import Delivery, Message
+from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.model_packets import Packets
@@ -473,25 +473,6 @@ class Sending(Packets):
             return connection.cite("NN-12.6", "MQTT-3.3.1-8")
         return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
 
-    def _too_large(self, connection: ModelConnection, copy: Copy) -> bool:
-        """MQTT-3.1.2-24; equal to the limit fits [NN-11.1]."""
-        most = connection.maximum_packet_size
-        if most is None or self.size_of is None:
-            return False
-        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
-        delivery = Delivery(
-            copy.message,
-            copy.qos,
-            retain,
-            copy.ids,
-            copy.received_at,
-            copy.expires_at,
-            copy.told,
-            copy.publisher,
-            copy.is_retained,
-        )
-        return self.size_of(delivery, connection.protocol_version) > most
-
     def _give_up_too_large(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
     ) -> None:
@@ -530,7 +511,10 @@ class Sending(Packets):
         message: Message,
         action: SendPublish,
     ) -> Complaint:
-        fate = session.past.get((message.topic_name, message.payload))
+        known = (message.topic_name, message.payload)
+        fate = session.past.get(known)
+        if fate is None and known in self._withheld:
+            return self._withheld[known], f"it was not to be handed on: {action}"
         if fate == "no local":
             return "MQTT-3.8.3-3", f"its own message, under No Local: {action}"
         if fate == "expired":
@@ -539,6 +523,11 @@ class Sending(Packets):
             return "host", f"it was told to be dropped: {action}"
         wanted = [each for each in session.subscriptions if matches(each, message.topic_name)]
         if fate is None and not wanted:
+            hidden = message.topic_name.removeprefix("$")
+            if hidden != message.topic_name and any(
+                each[0] in "+#" and matches(each, hidden) for each in session.subscriptions
+            ):
+                return connection.cite("MQTT-4.7.2-1"), f"a wildcard does not match: {action}"
             if any(matches(each, message.topic_name) for each in session.unsubscribed):
                 return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
             return connection.cite("MQTT-3.3.2-3"), f"no filter matches: {action}"

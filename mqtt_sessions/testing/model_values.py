@@ -147,6 +147,7 @@ class Copy:
         told: Message Expiry Interval that receivers are told, counted from `received_at`.
         publisher: Client id of the publisher, None for the host.
         is_retained: Sent because of a SUBSCRIBE.
+        is_will: A will.
         serial: Number of the publication: a later one is newer.
         step: Step in which the copy was made.
         must_go: Why it has to be dropped and may not be sent any more.
@@ -165,6 +166,7 @@ class Copy:
     serial: int
     step: int
     is_retained: bool = False
+    is_will: bool = False
     must_go: DropReason | None = None
     overtaken: bool = False
     doubtful: bool = False
@@ -299,6 +301,7 @@ class Gone:
     client_id: str
     copy: Copy
     reason: DropReason
+    other: DropReason | None = None
     required: bool = True
 
 
