@@ -112,6 +112,8 @@ class _Link:
         self.version = 5
         self.state = _State.CONNECTING
         self.reason_code = ReasonCode.UNSPECIFIED_ERROR
+        self.client_id = ""
+        self.is_overdue = False  # it should have been closed, and was waited for once
         self.pings: deque[bool] = deque()  # of those unanswered: is it the client's own?
         self.socket = socket.create_connection(address, timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -317,6 +319,7 @@ class BrokerSubject:
         if link is None:
             link = self._links[event.connection] = self._open(event.connection)
             link.speaks(event.protocol_version)
+            link.client_id = event.client_id
         link.unsent += data
 
     def _lose(self, link: _Link) -> None:
@@ -371,8 +374,6 @@ class BrokerSubject:
         """Remember what `reset` has to remove."""
         message = None
         if isinstance(event, ClientConnected):
-            if event.client_id:
-                self._client_ids[event.client_id] = None
             message = event.will and event.will.message
         elif isinstance(event, PublishReceived):
             message = event.message
@@ -416,8 +417,9 @@ class BrokerSubject:
         the broker must close and does not, no `CloseConnection` is reported.
         """
         for link in list(self._links.values()):
-            if link.state is _State.LEAVING:
+            if link.state is _State.LEAVING and not link.is_overdue:
                 self._turn_until(lambda: link.is_closed, link)  # noqa: B023
+                link.is_overdue = True
             if link.state is _State.LEAVING and link.reason_code is ReasonCode.SUCCESS:
                 self._close_sending(link)
                 link.state = _State.CLOSED
@@ -496,9 +498,9 @@ class BrokerSubject:
             link.state = _State.OPEN if accepted else _State.LEAVING
             if isinstance(packet.reason_code, ReasonCode) and not accepted:
                 link.reason_code = packet.reason_code
-            assigned = packet.assigned_client_identifier
-            if assigned is not None:
-                self._client_ids[assigned] = None
+            client_id = packet.assigned_client_identifier or link.client_id
+            if accepted and client_id:
+                self._client_ids[client_id] = None
         elif isinstance(packet, Disconnect):
             link.state = _State.LEAVING
             link.reason_code = _reason_code(packet.reason_code)
