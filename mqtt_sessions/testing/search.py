@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from mqtt_sessions._values import value
-from mqtt_sessions.store import SessionStore
 from mqtt_sessions.testing.clients import ServerFault
 from mqtt_sessions.testing.search_moves import Moves
 from mqtt_sessions.testing.search_state import State
@@ -139,7 +138,6 @@ class _Search:
             raise SearchTooLarge(f"{self._world.name} has more than {self._most_states} states")
         self._came.append((came_from, step))
         self._heals.append(-1)
-        SessionStore.restore(state.snapshot).check()
         return index, True
 
     def _longest_heal(self) -> int:

@@ -9,8 +9,8 @@ from mqtt_sessions.testing.canonical import Names, number
 
 __all__ = ["Account", "Copy", "expires_at"]
 
-Copy = tuple[Message, int, float | None]
-"""A copy that a session was given: message, QoS, arrival (None where it does not expire)."""
+Copy = tuple[Message, int, float | None, bool]
+"""What a session gets: message, QoS, arrival (None where it does not expire), if it is retained."""
 
 _INF = float("inf")
 
@@ -40,12 +40,14 @@ class Account:
         inbound: Identifiers of incoming QoS 2 messages that were handed on.
         will: Message and delay.
         will_at: When the delay ends.
+        called_up: Topics whose retained message the session asked for and has not been sent.
         delivered: QoS 2 messages that the application has been given.
     """
 
     __slots__ = (
         "again",
         "begun",
+        "called_up",
         "client_id",
         "connection",
         "delivered",
@@ -83,6 +85,7 @@ class Account:
         self.again: dict[int, None] = {}
         self.units: set[int] = set()
         self.inbound: dict[int, None] = {}
+        self.called_up: dict[str, None] = {}
         self.will: tuple[Message, int] | None = None
         self.will_at: float | None = None
 
@@ -98,21 +101,23 @@ class Account:
         other.again = dict(self.again)
         other.units = set(self.units)
         other.inbound = dict(self.inbound)
+        other.called_up = dict(self.called_up)
         return other
 
     @property
     def is_quiet(self) -> bool:
         """Nothing is owed."""
-        return not (self.waiting or self.begun or self.released or self.inbound)
+        return not (self.waiting or self.begun or self.released or self.inbound or self.called_up)
 
     def key(
-        self, now: float, names: Names, message: Callable[[Message], Hashable]
+        self, now: float, horizon: float, names: Names, message: Callable[[Message], Hashable]
     ) -> tuple[Hashable, ...]:
         """All of it, seen from now."""
         sent, received = names.sent(self.client_id), names.received(self.client_id)
 
         def copy_of(copy: Copy) -> Hashable:
-            return message(copy[0]), copy[1], None if copy[2] is None else now - copy[2]
+            age = None if copy[2] is None else min(now - copy[2], horizon)
+            return message(copy[0]), copy[1], age, copy[3]
 
         return (
             self.exists,
@@ -127,6 +132,7 @@ class Account:
             tuple([number(sent, name) for name in self.again]),
             tuple(sorted([number(sent, name) for name in self.units])),
             tuple([number(received, name) for name in self.inbound]),
+            tuple(self.called_up),
             None if self.will is None else (message(self.will[0]), self.will[1]),
             None if self.will_at is None else self.will_at - now,
             frozenset([message(each) for each in self.delivered]),

@@ -17,11 +17,12 @@ from mqtt_sessions.events import (
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import SessionEnded
-from mqtt_sessions.store import SessionStore
-from mqtt_sessions.testing.clients import Client, ServerFault
+from mqtt_sessions.testing.clients import Client
 from mqtt_sessions.testing.search_rules import Ledger
 from mqtt_sessions.testing.search_state import State, Wire, state_key
+from mqtt_sessions.testing.search_store import StoreGraph
 from mqtt_sessions.testing.search_world import Peer, Step, World
+from mqtt_sessions.turn import Outcome
 
 __all__ = ["Moves"]
 
@@ -40,6 +41,7 @@ class Moves:
         # no more than there are identifiers, as 65,535 is for both
         window = min(world.limits.maximum_send_window, world.packet_ids)
         self._limits = evolve(world.limits, maximum_send_window=window)
+        self.graph = StoreGraph()
         self._numbers: dict[int, int] = {}
         self._by_value: dict[Message, int] = {}
         self._kept: list[Message] = []
@@ -49,10 +51,10 @@ class Moves:
     def start(self, log: Log | None = None) -> State:
         """All clients are connected and subscribed, and nothing is on its way."""
         world = self.world
-        state = State()
-        store = SessionStore(world.policy, self._limits, world.options)
-        state.snapshot = store.snapshot()
-        state.ledger = Ledger(self._peers, world.policy, self._limits, world.packet_ids)
+        state = State(
+            self.graph.start(world.policy, self._limits, world.options),
+            Ledger(self._peers, world.policy, self._limits, world.packet_ids),
+        )
         for peer in world.peers:
             state.clients[peer.client_id] = Client(
                 peer.client_id, peer.protocol_version, maximum_packet_id=world.packet_ids
@@ -90,14 +92,14 @@ class Moves:
         steps: list[Step] = []
         if late:
             steps.append(Step("timeout"))
-        elif world.clock and state.next_at is not None:
+        elif world.clock and state.store.next_at is not None:
             steps.append(Step("clock"))
             if world.late:
                 steps.append(Step("late clock"))
         if (
             not late
             and world.tick is not None
-            and (state.next_at is None or state.now + world.tick < state.next_at)
+            and (state.store.next_at is None or state.now + world.tick < state.store.next_at)
         ):
             steps.append(Step("tick"))
         if state.told.get("", 0) < len(world.messages):
@@ -169,22 +171,22 @@ class Moves:
         run = _Run(self, state.copy(), log)
         if not getattr(self, "_do_" + step.kind.replace(" ", "_"))(run, step):
             return state
-        run.finish(self._prompt)
+        run.carry(self._prompt)
         return run.state
 
     def _do_timeout(self, run: _Run, step: Step) -> bool:
-        run.pass_time()
+        run.feed(None)
         return True
 
     def _do_clock(self, run: _Run, step: Step) -> bool:
-        assert run.state.next_at is not None
-        run.state.now = run.state.next_at
-        run.pass_time()
+        assert run.state.store.next_at is not None
+        run.state.now = run.state.store.next_at
+        run.feed(None)
         return True
 
     def _do_late_clock(self, run: _Run, step: Step) -> bool:
-        assert run.state.next_at is not None
-        run.state.now = run.state.next_at
+        assert run.state.store.next_at is not None
+        run.state.now = run.state.store.next_at
         run.state.late = True
         for client_id, account in run.state.ledger.accounts.items():
             if account.expires_at is not None and account.expires_at <= run.state.now:
@@ -252,7 +254,9 @@ class Moves:
         entry = peer.entries[step.variant]
         run.state.wires[name] = Wire(peer.client_id)
         before = run.state.ledger.accounts[peer.client_id]
-        event: ClientConnected = run.touch(peer.client_id).connect(
+        client = run.touch(peer.client_id)
+        client.protocol_version = entry.protocol_version or peer.protocol_version
+        event: ClientConnected = client.connect(
             name,
             clean_start=entry.clean_start,
             session_expiry_interval=entry.session_expiry_interval,
@@ -270,16 +274,16 @@ class Moves:
 class _Run:
     """One step under way: the state behind it, and the store brought to life if need be."""
 
-    __slots__ = ("log", "moves", "state", "store")
+    __slots__ = ("log", "moves", "own_ledger", "state")
 
     def __init__(self, moves: Moves, state: State, log: Log | None) -> None:
         self.moves = moves
         self.state = state
         self.log = log
-        self.store: SessionStore | None = None
+        self.own_ledger = False
 
-    def finish(self, prompt: list[str]) -> None:
-        """Carry the packets of prompt clients, then put the store away."""
+    def carry(self, prompt: list[str]) -> None:
+        """Carry the packets of prompt clients until there are none."""
         moving = bool(prompt)
         while moving:
             moving = False
@@ -291,8 +295,13 @@ class _Run:
                         self.arrive(name)
                     moving = True
                     break
-        if self.store is not None:
-            self.state.snapshot = self.store.snapshot()
+
+    def ledger(self) -> Ledger:
+        """The account, of its own for this state."""
+        if not self.own_ledger:
+            self.own_ledger = True
+            self.state.ledger = self.state.ledger.copy()
+        return self.state.ledger
 
     def touch(self, client_id: str) -> Client:
         """A client of its own for this state."""
@@ -325,9 +334,7 @@ class _Run:
         if self.log is not None:
             self.log("reads", action)
         if client.delivered:
-            if self.store is None:
-                self.state.ledger = self.state.ledger.copy()
-            self.state.ledger.deliver(wire.client_id, client.delivered)
+            self.ledger().deliver(wire.client_id, client.delivered)
             client.delivered.clear()
         client.discarded.clear()
         self.state.wires[name] = wire._replace(
@@ -336,52 +343,31 @@ class _Run:
             open=not isinstance(action, CloseConnection),
         )
 
-    def feed(self, event: Event) -> None:
-        """Tell the store, and then that time has passed, as a host does."""
-        if self.log is not None:
+    def feed(self, event: Event | None) -> None:
+        """Tell the store of an event, None: of nothing but time, and hold it to the rules."""
+        if self.log is not None and event is not None:
             self.log("->", event)
-        store = self._wake()
-        state = self.state
-        state.ledger.begin(event, state.now)
-        self._observe(store.handle(event, state.now))
-        self._time_out(store)
-
-    def pass_time(self) -> None:
-        """Nothing but time."""
-        store = self._wake()
-        self.state.ledger.begin(None, self.state.now)
-        self._time_out(store)
-
-    def _wake(self) -> SessionStore:
-        if self.store is None:
-            self.store = SessionStore.restore(self.state.snapshot)
-            self.state.ledger = self.state.ledger.copy()
-        return self.store
-
-    def _time_out(self, store: SessionStore) -> None:
-        state = self.state
-        next_at = store.next_deadline_at
-        if next_at is not None and next_at <= state.now:
-            self._observe(store.handle_timeout(state.now))
-            next_at = store.next_deadline_at
-            if next_at is not None and next_at <= state.now:
-                raise ServerFault("law 3", f"{store.next_deadline} is still due")
+        state, ledger = self.state, self.ledger()
+        ledger.begin(event, state.now)
+        outcomes, state.store = self.moves.graph.go(state.store, event, state.now)
         state.late = False
-        state.next_at = next_at
-        state.ledger.settle(store, next_at)
+        for outcome in outcomes:
+            self._observe(outcome)
+        ledger.settle(state.store.client_ids, state.store.next_at)
 
-    def _observe(self, outcome: Any) -> None:
+    def _observe(self, outcome: Outcome) -> None:
         if self.log is not None:
             for action in outcome.actions:
-                self.log(f"<- {action.connection}:", action)
+                self.log(f"<- {getattr(action, 'connection', '')}:", action)
             for notice in outcome.notices:
                 self.log("..", notice)
         for notice in outcome.notices:
             if type(notice) is SessionEnded:
                 self.expire(notice.client_id)
         self.state.ledger.observe(outcome)
-        wires = self.state.wires
+        wires: dict[Any, Wire] = self.state.wires
         for action in outcome.actions:
-            wire = wires[action.connection]
+            connection = action.connection  # type: ignore[union-attr]
+            wire = wires[connection]
             if wire.open:
-                wires[action.connection] = wire._replace(down=(*wire.down, action))
+                wires[connection] = wire._replace(down=(*wire.down, action))

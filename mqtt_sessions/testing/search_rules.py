@@ -70,6 +70,8 @@ class Ledger:
         "accounts",
         "now",
         "packet_ids",
+        "retained",
+        "retained_at",
     )
 
     def __init__(
@@ -81,6 +83,8 @@ class Ledger:
     ) -> None:
         self.accounts = {client_id: Account(client_id) for client_id in client_ids}
         self.packet_ids = packet_ids
+        self.retained: dict[str, Message] = {}
+        self.retained_at: dict[str, float] = {}
         self.now = 0.0
         self._policy = policy
         self._window = limits.maximum_send_window
@@ -100,6 +104,8 @@ class Ledger:
         other = Ledger.__new__(Ledger)
         other.accounts = {name: account.copy() for name, account in self.accounts.items()}
         other.packet_ids = self.packet_ids
+        other.retained = dict(self.retained)
+        other.retained_at = dict(self.retained_at)
         other.now = self.now
         other._policy = self._policy
         other._window = self._window
@@ -117,6 +123,10 @@ class Ledger:
                 self._owe_will(account)
             if account.expires_at is not None and account.expires_at <= now:
                 self._end(account)
+        for topic_name, message in list(self.retained.items()):
+            interval = message.message_expiry_interval
+            if interval is not None and self.retained_at[topic_name] + interval <= now:
+                self._unretain(topic_name)  # NN-9.3
         if event is not None:
             _ON_EVENT[type(event)](self, event)
 
@@ -206,13 +216,32 @@ class Ledger:
     def _on_added(self, event: SubscriptionsAdded) -> None:
         account = self.accounts[event.client_id]
         account.filters = tuple((each.topic_filter, each.qos) for each in event.subscriptions)
+        for topic_name in self.retained:  # MQTT-3.3.1-9
+            if any(matches(topic_filter, topic_name) for topic_filter, _ in account.filters):
+                account.called_up[topic_name] = None
+
+    def _retain(self, message: Message) -> None:
+        """MQTT-3.3.1-5 to -7: the topic's older message is gone, whatever the new one is."""
+        if message.payload:
+            self.retained[message.topic_name] = message
+            self.retained_at[message.topic_name] = self.now
+        else:
+            self._unretain(message.topic_name)
+
+    def _unretain(self, topic_name: str) -> None:
+        self.retained.pop(topic_name, None)
+        self.retained_at.pop(topic_name, None)
+        for account in self.accounts.values():
+            account.called_up.pop(topic_name, None)
 
     def _hand_on(self, message: Message) -> None:
+        if message.retain:
+            self._retain(message)
         arrival = None if message.message_expiry_interval is None else self.now
         for account in self.accounts.values():
             for topic_filter, granted in account.filters:
                 if matches(topic_filter, message.topic_name):
-                    account.waiting.append((message, min(granted, message.qos), arrival))
+                    account.waiting.append((message, min(granted, message.qos), arrival, False))
                     break
 
     def _on_host_published(self, event: MessagePublished) -> None:
@@ -261,7 +290,7 @@ class Ledger:
             return
         copy = account.released.pop(event.packet_id, None)
         account.units.discard(event.packet_id)
-        if copy is not None and copy[0] not in account.delivered:
+        if copy is not None and not copy[3] and copy[0] not in account.delivered:
             raise ServerFault(
                 "MQTT-4.3.3", f"QoS 2 message {copy[0].payload!r} is complete and undelivered"
             )
@@ -293,6 +322,8 @@ class Ledger:
         if due not in self._wills:
             raise ServerFault("MQTT-3.1.2-8", f"the will of {due[0]!r} is not due, or was sent")
         self._wills.remove(due)
+        for account in self.accounts.values():
+            account.delivered.pop(notice.message, None)  # each connection's will is a message anew
         self._hand_on(notice.message)
 
     def _on_dropped(self, notice: MessageDropped) -> None:
@@ -392,7 +423,11 @@ class Ledger:
         if begun is not None:
             raise ServerFault("MQTT-2.2.1-4", f"identifier {packet_id} is in use")
         for copy in (*account.begun.values(), *account.released.values()):
-            if copy[0] is delivery.message and copy not in account.waiting:
+            if (
+                copy[0] is delivery.message
+                and copy[3] is delivery.is_retained
+                and copy not in account.waiting
+            ):
                 raise ServerFault("MQTT-4.4.0-1", "sent again under another identifier")
         if account.again:
             raise ServerFault("NN-8.3", "a new PUBLISH before what has to be sent again")
@@ -400,6 +435,12 @@ class Ledger:
     def _take(self, account: Account, delivery: Delivery) -> Copy:
         """The copy that is sent now; those of its topic and QoS before it have to have left."""
         message = delivery.message
+        if delivery.retain is not delivery.is_retained:
+            raise ServerFault("MQTT-3.3.1-12", f"RETAIN {delivery.retain:d}")
+        if delivery.is_retained:
+            return self._take_retained(account, delivery)
+        # NN-14.6: the retained one is this or older, and may not come after it
+        account.called_up.pop(message.topic_name, None)
         for index, copy in enumerate(account.waiting):
             if copy[0] is message:
                 if copy[1] != delivery.qos:
@@ -411,6 +452,19 @@ class Ledger:
             if copy[1] == delivery.qos and copy[0].topic_name == message.topic_name:
                 raise ServerFault("MQTT-4.6.0-5", f"{message.payload!r} overtakes")
         raise ServerFault("MQTT-4.3.3-10", f"{message.payload!r} is handed on once too often")
+
+    def _take_retained(self, account: Account, delivery: Delivery) -> Copy:
+        message = delivery.message
+        topic_name = message.topic_name
+        if topic_name not in account.called_up:
+            raise ServerFault("MQTT-3.3.1-9", f"retained {message.payload!r} not called up")
+        if self.retained[topic_name] is not message:
+            raise ServerFault("MQTT-3.3.1-5", f"retained {message.payload!r} was replaced")
+        del account.called_up[topic_name]
+        arrival = None
+        if message.message_expiry_interval is not None:
+            arrival = self.retained_at[topic_name]
+        return (message, delivery.qos, arrival, True)
 
     def _check_interval(self, copy: Copy, action: SendPublish) -> None:
         """MQTT-3.3.2-6: what is left, rounded up; a begun one that has expired says 1."""
@@ -458,6 +512,8 @@ class Ledger:
             if account.again:
                 raise ServerFault("MQTT-4.4.0-1", f"not sent again: {list(account.again)}")
             used = len(account.begun) + len(account.released)
+            if account.called_up and used < self.packet_ids:
+                raise ServerFault("MQTT-3.3.1-9", f"not sent: {list(account.called_up)}")
             if account.waiting and used < self.packet_ids:
                 raise ServerFault("NN-10.7", f"{len(account.waiting)} wait though there is room")
         elif account.waiting and account.waiting[0][1] == 0 and not account.again:

@@ -14,10 +14,10 @@ from mqtt_sessions.events import (
     PubrecReceived,
 )
 from mqtt_sessions.messages import Message
-from mqtt_sessions.snapshots import StoreSnapshot
 from mqtt_sessions.testing.canonical import Names, canonical, number
 from mqtt_sessions.testing.clients import Client
 from mqtt_sessions.testing.search_rules import Ledger
+from mqtt_sessions.testing.search_store import Node
 
 __all__ = ["State", "Wire", "state_key"]
 
@@ -34,32 +34,25 @@ class Wire(NamedTuple):
 class State:
     """One moment of a world; never changed once it was made."""
 
-    __slots__ = ("clients", "late", "ledger", "next_at", "now", "snapshot", "told", "view", "wires")
+    __slots__ = ("clients", "late", "ledger", "now", "store", "told", "wires")
 
-    snapshot: StoreSnapshot
-    ledger: Ledger
-    view: tuple[tuple[Any, ...], Names] | None
-
-    def __init__(self) -> None:
+    def __init__(self, store: Node, ledger: Ledger) -> None:
+        self.store = store
+        self.ledger = ledger
         self.now = 0.0
         self.late = False
-        self.next_at: float | None = None
         self.clients: dict[str, Client] = {}
         self.wires: dict[str, Wire] = {}
         self.told: dict[str, int] = {}
-        self.view = None
 
     def copy(self) -> State:
         """A state to go on from; clients are shared until they are touched."""
-        other = State()
+        other = State(self.store, self.ledger)
         other.now = self.now
         other.late = self.late
-        other.next_at = self.next_at
         other.clients = dict(self.clients)
         other.wires = dict(self.wires)
         other.told = dict(self.told)
-        other.snapshot = self.snapshot
-        other.ledger = self.ledger
         return other
 
 
@@ -67,17 +60,15 @@ def state_key(
     state: State, horizon: float, message: Callable[[Message], Hashable]
 ) -> tuple[Hashable, ...]:
     """All that decides what happens from here on: the store's part first, then the rest."""
-    if state.view is None:
+    views = state.store.views
+    view = views.get(state.now)
+    if view is None:
         names = Names()
         of_store = canonical(
-            state.snapshot,
-            state.now,
-            horizon=horizon,
-            names=names,
-            message=message,
+            state.store.snapshot, state.now, horizon=horizon, names=names, message=message
         )
-        state.view = (of_store, names)
-    of_store, names = state.view
+        view = views[state.now] = (of_store, names)
+    of_store, names = view
     names = names.copy()
     clients = tuple([_client_key(each, names, message) for each in state.clients.values()])
     wires = tuple(
@@ -92,9 +83,10 @@ def state_key(
         ]
     )
     accounts = tuple(
-        [each.key(state.now, names, message) for each in state.ledger.accounts.values()]
+        [each.key(state.now, horizon, names, message) for each in state.ledger.accounts.values()]
     )
-    return (of_store, clients, wires, accounts, tuple(state.told.items()), state.late)
+    # what the account says of retained messages, the store says too, or it breaks a rule
+    return (of_store, clients, wires, accounts, tuple(sorted(state.told.items())), state.late)
 
 
 def _client_key(
@@ -104,6 +96,7 @@ def _client_key(
     sent, received = names.sent(client.client_id), names.received(client.client_id)
     return (
         None if client.connection is None else names.connection(client.connection),
+        client.protocol_version,
         client.ready,
         client.clean_start,
         client.must_clean,

@@ -18,12 +18,21 @@ __all__ = ["Entry", "Leaving", "Peer", "Step", "World", "bounded_packet_ids"]
 
 @value
 class Entry:
-    """One way in which a client connects."""
+    """One way in which a client connects.
+
+    Attributes:
+        clean_start: Clean Start, Clean Session.
+        session_expiry_interval: 5.0 only.
+        receive_maximum: 5.0 only.
+        will: If there is one.
+        protocol_version: None: the client's own.
+    """
 
     clean_start: bool = False
     session_expiry_interval: int | None = None
     receive_maximum: int | None = None
     will: Will | None = None
+    protocol_version: int | None = None
 
 
 @value

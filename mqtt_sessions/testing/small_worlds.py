@@ -1,0 +1,303 @@
+"""The small worlds that are searched: each is about one thing that can go wrong."""
+
+from __future__ import annotations
+
+from mqtt_sessions.messages import Message, Will
+from mqtt_sessions.policy import ExpiryPolicy
+from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, World
+
+__all__ = ["LARGE_WORLDS", "SMALL_WORLDS"]
+
+_NEVER = 0xFFFFFFFF
+_LISTENING = (Subscription("t", 2),)
+_WITH_WILL = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE
+
+
+def _m(payload: str, qos: int, **fields: int | bool) -> Message:
+    return Message("t", payload.encode(), qos, **fields)  # type: ignore[arg-type]
+
+
+def _kept(receive_maximum: int | None = None, *, clean_start: bool = False) -> Entry:
+    return Entry(clean_start, _NEVER, receive_maximum)
+
+
+def _will(qos: int, delay: int) -> Will:
+    return Will(Message("w", b"will", qos), delay)
+
+
+_OBSERVER = Peer(
+    "z", subscriptions=(Subscription("t", 2), Subscription("w", 2)), prompt=True, cut=False
+)
+
+
+def _subscriber(*entries: Entry, abandons: bool = True) -> Peer:
+    return Peer("b", entries=entries or (_kept(),), subscriptions=_LISTENING, abandons=abandons)
+
+
+_TWO_OF_EACH = (_m("1", 1), _m("2", 2))
+
+_OUTBOUND = (
+    World(
+        "QoS 1 out",
+        (_subscriber(_kept(2), _kept(1)),),
+        (_m("1", 1), _m("2", 1), _m("3", 1)),
+    ),
+    World("QoS 2 out", (_subscriber(_kept(2), _kept(1)),), (_m("1", 2), _m("2", 2))),
+    World(
+        "QoS 0, 1 and 2 out",
+        (_subscriber(_kept(2), _kept(1), _kept()),),
+        (_m("0", 0), _m("1", 1), _m("2", 2), _m("3", 0)),
+    ),
+    World(
+        "a smaller window",
+        (_subscriber(_kept(3), _kept(1), abandons=False),),
+        (_m("1", 2), _m("2", 1), _m("3", 2)),
+    ),
+    World(
+        "identifiers come again",
+        (_subscriber(_kept(2), abandons=False),),
+        (_m("1", 2), _m("2", 1), _m("3", 1), _m("4", 1)),
+        packet_ids=2,
+    ),
+    World(
+        "Clean Start",
+        (_subscriber(_kept(1), _kept(1, clean_start=True)),),
+        _TWO_OF_EACH,
+    ),
+)
+
+_INBOUND = (
+    World(
+        "QoS 1 in",
+        (Peer("a", messages=(_m("1", 1), _m("2", 1), _m("3", 1)), abandons=True), _OBSERVER),
+    ),
+    World("QoS 2 in", (Peer("a", messages=(_m("1", 2), _m("2", 2)), abandons=True), _OBSERVER)),
+    World(
+        "QoS 2 in and Clean Start",
+        (
+            Peer(
+                "a",
+                entries=(_kept(), _kept(clean_start=True)),
+                messages=(_m("1", 2), _m("2", 1)),
+                abandons=True,
+            ),
+            _OBSERVER,
+        ),
+    ),
+    World(
+        "the same numbers both ways",
+        (
+            Peer(
+                "b",
+                entries=(_kept(1),),
+                subscriptions=_LISTENING,
+                messages=(Message("u", b"up", 2),),
+            ),
+        ),
+        (_m("down", 2),),
+    ),
+    World(
+        "from a to b",
+        (
+            Peer("a", messages=(_m("1", 2),)),
+            Peer("b", entries=(_kept(),), subscriptions=_LISTENING),
+        ),
+    ),
+    World(
+        "a client hears itself",
+        (Peer("b", entries=(_kept(2),), subscriptions=_LISTENING, messages=(_m("1", 2),)),),
+    ),
+)
+
+_LIFETIME = (
+    World(
+        "take-over of every kind",
+        (
+            _subscriber(
+                Entry(False, 2),
+                Entry(),
+                Entry(True),
+                Entry(True, 2),
+            ),
+        ),
+        (_m("1", 2),),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=10.0,
+    ),
+    World(
+        "take-over in 3.1.1",
+        (
+            Peer(
+                "b",
+                4,
+                entries=(Entry(), Entry(True)),
+                leavings=(Leaving(),),
+                subscriptions=_LISTENING,
+                abandons=True,
+            ),
+        ),
+        _TWO_OF_EACH,
+        clock=True,
+        late=True,
+        policy=ExpiryPolicy(default_session_expiry_interval=2),
+        horizon=10.0,
+    ),
+    World(
+        "one version after another",
+        (
+            Peer(
+                "b",
+                entries=(Entry(False, _NEVER), Entry(protocol_version=4)),
+                subscriptions=_LISTENING,
+                abandons=True,
+            ),
+        ),
+        _TWO_OF_EACH,
+        policy=ExpiryPolicy(default_session_expiry_interval=None),
+    ),
+    World(
+        "leaving",
+        (
+            Peer(
+                "b",
+                entries=(Entry(False, 3), Entry(True, 3)),
+                leavings=(
+                    Leaving(),
+                    Leaving(session_expiry_interval=0),
+                    Leaving(session_expiry_interval=1),
+                ),
+                subscriptions=_LISTENING,
+            ),
+        ),
+        (_m("1", 2),),
+        clock=True,
+        late=True,
+        horizon=10.0,
+    ),
+)
+
+_WILLS = (
+    World(
+        "wills, delays and resumes",
+        (
+            Peer(
+                "b",
+                entries=(
+                    Entry(False, 5, None, _will(1, 3)),
+                    Entry(False, 2, None, _will(1, 3)),
+                    Entry(False, 5, None, _will(1, 0)),
+                    Entry(True, 0, None, _will(2, 3)),
+                    Entry(False, 5),
+                ),
+                leavings=(Leaving(), Leaving(_WITH_WILL), Leaving(_WITH_WILL, 0)),
+                abandons=True,
+            ),
+            _OBSERVER,
+        ),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=10.0,
+    ),
+    World(
+        "wills in 3.1.1",
+        (
+            Peer(
+                "b",
+                4,
+                entries=(
+                    Entry(False, None, None, _will(2, 0)),
+                    Entry(True, None, None, _will(1, 0)),
+                    Entry(),
+                ),
+                leavings=(Leaving(),),
+                abandons=True,
+            ),
+            _OBSERVER,
+        ),
+        clock=True,
+        late=True,
+        policy=ExpiryPolicy(default_session_expiry_interval=2),
+        horizon=10.0,
+    ),
+    World(
+        "two wills that wait",
+        (
+            Peer("b", entries=(Entry(False, 9, None, _will(1, 4)),)),
+            Peer("c", entries=(Entry(False, 3, None, _will(0, 2)),)),
+            _OBSERVER,
+        ),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=10.0,
+    ),
+)
+
+_MESSAGES = (
+    World(
+        "messages that expire",
+        (_subscriber(_kept(1), abandons=False),),
+        (_m("1", 1, message_expiry_interval=3), _m("2", 2, message_expiry_interval=2)),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=5.0,
+    ),
+    World(
+        "expiry in the middle of the queue",
+        (_subscriber(_kept(1), abandons=False),),
+        (_m("1", 1), _m("2", 1, message_expiry_interval=2), _m("3", 1)),
+        clock=True,
+        late=True,
+        horizon=5.0,
+    ),
+    World(
+        "retained messages",
+        (_subscriber(_kept(1), _kept(1, clean_start=True), abandons=False),),
+        (_m("1", 1, retain=True), _m("2", 2, retain=True), _m("", 0, retain=True)),
+    ),
+    World(
+        "retained messages that expire",
+        (_subscriber(_kept(1, clean_start=True), abandons=False),),
+        (_m("1", 1, retain=True, message_expiry_interval=3),),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=5.0,
+    ),
+)
+
+SMALL_WORLDS: tuple[World, ...] = _OUTBOUND + _INBOUND + _LIFETIME + _WILLS + _MESSAGES
+
+LARGE_WORLDS: tuple[World, ...] = (
+    World(
+        "three of QoS 2 out",
+        (_subscriber(_kept(2), _kept(1)),),
+        (_m("1", 2), _m("2", 2), _m("3", 2)),
+    ),
+    World(
+        "three of QoS 2 in",
+        (Peer("a", messages=(_m("1", 2), _m("2", 2), _m("3", 2)), abandons=True), _OBSERVER),
+    ),
+    World(
+        "QoS 1 and 2 from a to b",
+        (
+            Peer("a", messages=(_m("1", 2),), abandons=True),
+            Peer("b", entries=(_kept(2), _kept(1)), subscriptions=_LISTENING, abandons=True),
+        ),
+    ),
+    World(
+        "take-over of every kind, two messages",
+        (_subscriber(Entry(False, 2), Entry(), Entry(True), Entry(True, 2)),),
+        _TWO_OF_EACH,
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=10.0,
+    ),
+)
