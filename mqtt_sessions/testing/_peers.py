@@ -48,6 +48,7 @@ __all__ = ["FILTERS", "TOPICS", "Client", "Friend", "Hostile", "Net", "Peer", "W
 TOPICS = ("a", "a/b", "a/c", "d/e", "d", "$x/y")
 FILTERS = ("a", "a/+", "a/#", "#", "+/+", "d/e", "d/#", "$x/#", "+", "w/+")
 _NEVER = 0xFFFFFFFF
+_PATIENCE = 3
 _SESSION_INTERVALS = (None, 0, 20, 60, 60, 300, 300, 3000, _NEVER)
 _RECEIVE_MAXIMA = (None, None, 1, 2, 3, 8)
 _KEEP_ALIVES = (0, 0, 0, 10, 40)
@@ -163,7 +164,7 @@ class Friend(Peer):
     Attributes:
         seen: Number of the last QoS 2 message delivered, by publisher and topic.
         principal: As whom it authenticates.
-        refused: Its last CONNECT was; it waits until the faults are back.
+        refused: How many of its CONNECTs were; it does not try for ever once all faults end.
         trusted: Its messages come once, and in order.
     """
 
@@ -172,7 +173,7 @@ class Friend(Peer):
         self.client = Client(client_id, version, maximum_packet_id=maximum_packet_id)
         self.seen: dict[tuple[str | None, str], int] = {}
         self.principal: str | None = client_id
-        self.refused = False
+        self.refused = 0
         self.trusted = version > 3  # MQTT 3.1 does not tell whether a session goes on
 
     def drop(self, chance: Random | None = None) -> None:
@@ -191,7 +192,7 @@ class Friend(Peer):
         if self.back_at > net.calls and net.chaos:
             return False
         if wire is None:
-            if self.refused and not net.chaos:
+            if self.refused > _PATIENCE and not net.chaos:
                 return False
             self.wire = net.open(self)
             net.feed(self._connect(net, self.wire))
@@ -214,7 +215,7 @@ class Friend(Peer):
             action = inbox.popleft()
             code = ReasonCode.SUCCESS
             if type(action) is SendConnack:
-                self.refused = action.reason_code != 0
+                self.refused += action.reason_code != 0
             elif type(action) is SendPublish and net.chaos and net.chance.random() < 0.01:
                 code = _REFUSALS[int(net.chance.random() * 3)]
             outbox += client.receive(action, code)

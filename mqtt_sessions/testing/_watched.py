@@ -281,9 +281,10 @@ class WatchedSession:
             likeness = -1
             for copy in copies:
                 assert copy.stream is not None
-                flags = copy.ids == delivery.subscription_ids and copy.retain == delivery.retain
-                is_next = next(iter(copy.stream)) is copy
-                like = 4 * copy.is_like(delivery) + 2 * flags + is_next
+                like = 8 * copy.is_like(delivery)
+                like += 4 * (copy.ids == delivery.subscription_ids)
+                like += 2 * (copy.retain == delivery.retain)
+                like += next(iter(copy.stream)) is copy
                 if like > likeness:
                     likeness, best = like, copy
         return best
@@ -307,10 +308,13 @@ class WatchedSession:
     def find_in_flight(self, delivery: Delivery, *, alike: bool = False) -> int | None:
         """Identifier of a copy that was sent and not settled; the message is still the server's."""
         key = key_of(delivery)
+        found = None
         for packet_id, copy in self.in_flight.items():
-            if copy.key == key and copy.phase < 3 and (not alike or copy.is_like(delivery)):
-                return packet_id
-        return None
+            if copy.key == key and copy.phase < 3:
+                if copy.is_like(delivery):
+                    return packet_id
+                found = found or packet_id
+        return None if alike else found
 
 
 class Filters:

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from attrs import evolve
+
 from mqtt_sessions import actions as all_actions
 from mqtt_sessions import events as all_events
 from mqtt_sessions import notices as all_notices
@@ -81,6 +83,12 @@ _KINDS = {
 }
 _KINDS[type(None)] = len(_KINDS)
 _MASK = (1 << 64) - 1
+_LIFTED: dict[str, Any] = {
+    "maximum_sessions": None,
+    "maximum_inbound_qos2": None,
+    "maximum_retained_messages": None,
+    "maximum_retained_bytes": None,
+}
 _START = 1_700_000_000.0
 _BUSY = 24
 """Packets unread from which on the host reports a connection as congested."""
@@ -448,6 +456,9 @@ class World:
         self.chaos = False
         until = self.calls + steps
         self._timeout()
+        limits = self.store.limits
+        # an MQTT 3.x client that is refused for quota is closed, and comes back with it for ever
+        self.feed(LimitsChanged(evolve(limits, **_LIFTED)))
         healed = self._reborn()
         peers: list[Peer] = [*self.friends, *healed]
         chaotic, self.peers = self.peers, peers
@@ -467,6 +478,7 @@ class World:
             self.feed(SessionDiscarded(peer.client_id))
             peer.drop()
             self.feed(ConnectionLost(peer.old.pop().connection))
+        self.feed(LimitsChanged(limits))
         self.peers = chaotic
         self.chaos = True
 
@@ -480,7 +492,7 @@ class World:
         own = {friend.client_id for friend in self.friends}
         healed = [Friend(client_id, 5) for client_id in list(self.store) if client_id not in own]
         for friend in self.friends:
-            friend.refused = False
+            friend.refused = 0
         for friend in healed:
             friend.principal = None
         return healed
