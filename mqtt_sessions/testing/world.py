@@ -490,6 +490,10 @@ class World:
                 self._perform(self._handle(ConnectionLost(wire.connection)))
             peer.old.clear()
         own = {friend.client_id for friend in self.friends}
+        for client_id in list(self.store):
+            # a hostile client took the id of a session that had just expired
+            if client_id in own and self.store[client_id].principal not in (None, client_id):
+                self.feed(SessionDiscarded(client_id))
         healed = [Friend(client_id, 5) for client_id in list(self.store) if client_id not in own]
         for friend in self.friends:
             friend.refused = 0
