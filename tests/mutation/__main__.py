@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .mutants import MODULES, Mutant, mutants_of
-from .runner import Result, measure, run
+from .runner import Result, limit_examples, measure, run
 
 TESTS = ("tests/core", "tests/behavior")
 GOAL = 0.9
@@ -30,6 +30,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="of tests that a mutant has to survive, the quickest first; none: all tests",
     )
+    parser.add_argument("--examples", type=int, metavar="N", help="at most, of each property")
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="made if need be; saves measuring the tests"
     )
@@ -42,24 +43,17 @@ def _wanted(options: argparse.Namespace) -> list[Mutant]:
     modules = options.modules or MODULES
     mutants = [mutant for module in modules for mutant in mutants_of(module)][:: options.every]
     if options.again is not None:
-        survived = {tuple(row["key"]) for row in json.loads(options.again.read_text())}
+        rows = [json.loads(line) for line in options.again.read_text().splitlines()]
+        survived = {tuple(key) for key, outcome, _ in rows if outcome == "survived"}
         mutants = [mutant for mutant in mutants if mutant.key in survived]
     return mutants
-
-
-def _save(path: Path, results: Sequence[Result]) -> None:
-    rows = [
-        {"key": result.mutant.key, "line": result.mutant.line, "operator": result.mutant.operator}
-        for result in results
-        if result.outcome == "survived"
-    ]
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if as many are killed as should be."""
     options = _arguments(arguments)
     begun = time.monotonic()
+    limit_examples(options.examples)
     mutants = _wanted(options)
     print(f"{len(mutants)} mutants; the tests without one ...", flush=True)
     baseline = measure(MODULES, options.tests, options.baseline)
@@ -69,17 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     results: list[Result] = []
+    if options.save is not None:
+        options.save.write_text("", encoding="utf-8")
 
     def told(result: Result) -> None:
         results.append(result)
+        if options.save is not None:
+            with options.save.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([result.mutant.key, result.outcome, result.by]) + "\n")
         if result.outcome == "survived":
             print(f"survived: {result.mutant}", flush=True)
         if len(results) % 100 == 0:
             print(f"{len(results)} done after {time.monotonic() - begun:.0f} s", flush=True)
 
     run(mutants, options.tests, baseline, options.jobs, options.budget, told)
-    if options.save is not None:
-        _save(options.save, results)
     return _report(results, len(mutants), time.monotonic() - begun)
 
 

@@ -19,19 +19,21 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from .mutants import ROOT, Mutant, source_path
 
-__all__ = ["Baseline", "Result", "measure", "run"]
+__all__ = ["Baseline", "Result", "limit_examples", "measure", "run"]
 
 _MEMORY = 3 << 30
 _ARGUMENTS = (
@@ -78,7 +80,7 @@ class Result(NamedTuple):
 # ---------------------------------------------------------------- processes
 
 
-def _in_child(work: Callable[[int], None]) -> tuple[int, int]:
+def _in_child(work: Callable[[int], None], output: str = os.devnull) -> tuple[int, int]:
     """Fork a process that does some work and says to a pipe how it goes: (its id, the pipe)."""
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -90,7 +92,7 @@ def _in_child(work: Callable[[int], None]) -> tuple[int, int]:
     code = 1
     try:
         os.close(reader)
-        null = os.open("/tmp/work/mut/childlog", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        null = os.open(output, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
@@ -115,7 +117,27 @@ def _watch(seconds: float) -> None:
 
 
 class _Plugin:
-    """What is the same in all runs: no examples from elsewhere, none made smaller."""
+    """What is the same in all runs: no examples from elsewhere, none made smaller.
+
+    Attributes:
+        examples: The most that a property-based test tries; None: as many as it says.
+    """
+
+    examples: ClassVar[int | None] = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        if self.examples is None or not isinstance(item, pytest.Function):
+            return
+        owner = item.getparent(pytest.Class)
+        if owner is not None and isinstance(getattr(owner.obj, "settings", None), settings):
+            fewer = min(owner.obj.settings.max_examples, self.examples)
+            owner.obj.settings = settings(owner.obj.settings, max_examples=fewer)
+        name = "_hypothesis_internal_use_settings"
+        own = getattr(item.obj, name, None)
+        if own is not None and owner is None:
+            fewer = min(own.max_examples, self.examples)
+            setattr(item.obj, name, settings(own, max_examples=fewer))
 
     def pytest_configure(self) -> None:
         # Loaded behind what conftest.py loads; tests are decorated later, when they are collected.
@@ -132,6 +154,11 @@ class _Plugin:
 
 def _failed(call: pytest.CallInfo[None]) -> bool:
     return call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception)
+
+
+def limit_examples(examples: int | None) -> None:
+    """Bound what a property-based test tries, in all runs from now on."""
+    _Plugin.examples = examples
 
 
 # ---------------------------------------------------------------- the baseline
@@ -361,7 +388,8 @@ class _Patching(_Killing):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         for mutant in self.mutants:
-            order = _within(_chosen(mutant, self.baseline), self.baseline, self.budget)
+            order = _chosen(mutant, self.baseline)
+            order = _within(order, self.baseline, self.budget, mutant.module)
             chosen = [items[test] for test in order]
 
             def work(
@@ -373,7 +401,7 @@ class _Patching(_Killing):
                 self.writer = writer
                 self.places = {test: place for place, test in enumerate(order)}
                 _patch(sys.modules[f"mqtt_sessions.{mutant.module}"], mutant)
-                for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+                for item, following in zip_longest(chosen, chosen[1:]):
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
             self.pool.start(mutant, order, work)
@@ -381,14 +409,14 @@ class _Patching(_Killing):
         return True
 
 
-def _within(tests: list[str], baseline: Baseline, budget: float) -> list[str]:
-    """As many tests, from the first, as fit the processor time."""
-    spent = 0.0
-    for number, test in enumerate(tests):
+def _within(tests: list[str], baseline: Baseline, budget: float, module: str) -> list[str]:
+    """As many tests, from the first, as fit the processor time; and all about the module."""
+    spent, chosen = 0.0, []
+    for test in tests:
         spent += baseline.seconds[test]
-        if spent > budget:
-            return tests[:number]
-    return tests
+        if spent <= budget or _is_about(test, module):
+            chosen.append(test)
+    return chosen
 
 
 def _import_anew(mutant: Mutant, baseline: Baseline, order: Sequence[str], writer: int) -> NoReturn:
@@ -409,7 +437,7 @@ def run(
     budget: float,
     told: Callable[[Result], None],
 ) -> None:
-    """Try all mutants.
+    """Try all mutants; `limit_examples` bounds what property-based tests try.
 
     Args:
         mutants: Which.
@@ -436,7 +464,7 @@ def run(
                 order = _chosen(mutant, baseline)
                 if not whole:  # first the file that is named like the module, if there is one
                     order = [test for test in order if _is_about(test, mutant.module)]
-                order = _within(order, baseline, budget)
+                order = _within(order, baseline, budget, mutant.module)
                 if order:
                     pool.start(
                         mutant,
@@ -453,9 +481,12 @@ def run(
             _patch_in_server(patched, tests, baseline, jobs, budget, told)
 
 
+_NAMES = {"flows": "test_tables", "store": "test_pages"}
+
+
 def _is_about(test: str, module: str) -> bool:
-    about = {"flows": "test_tables", "store": "test_pages"}.get(module, f"test_{module}")
-    return about in test
+    """Whether a test stands in a file that is named like the module."""
+    return _NAMES.get(module, f"test_{module}") in test
 
 
 def _patch_in_server(
@@ -478,11 +509,14 @@ def _patch_in_server(
 
             # only its children are bounded
             plugin = _Patching(mutants, baseline, _Pool(jobs, tell), budget)
-            pytest.main([*_ARGUMENTS, *tests], plugins=[plugin])
+            if pytest.main([*_ARGUMENTS, *tests], plugins=[plugin]) > pytest.ExitCode.INTERRUPTED:
+                raise RuntimeError("the tests could not be run")
 
-    child, reader = _in_child(work)
-    with open(reader, encoding="utf-8") as pipe:
-        for line in pipe:
-            number, outcome, by, seconds = json.loads(line)
-            told(Result(mutants[number], outcome, by, seconds))
-    os.waitpid(child, 0)
+    with tempfile.NamedTemporaryFile() as output:
+        child, reader = _in_child(work, output.name)
+        with open(reader, encoding="utf-8") as pipe:
+            for line in pipe:
+                number, outcome, by, seconds = json.loads(line)
+                told(Result(mutants[number], outcome, by, seconds))
+        if os.waitpid(child, 0)[1]:
+            raise RuntimeError(output.read().decode(errors="replace"))
