@@ -162,7 +162,9 @@ class Settling(Sending):
                     return
         if session is not None and self._dropped_elsewhere(session, notice):
             return
-        raise Disagreement(_drop_rule(reason), f"nothing allows this drop: {notice}")
+        message = delivery.message
+        rule = self._withheld.get((message.topic_name, message.payload), _drop_rule(reason))
+        raise Disagreement(rule, f"nothing allows this drop: {notice}")
 
     def _take_ended(self, notice: MessageDropped) -> None:
         for each in self._ended:
@@ -183,8 +185,11 @@ class Settling(Sending):
             if same and self._may_be_given_up(connection, session, exchange):
                 self._give_up(connection, session, exchange)
                 return True
-        reasons = (DropReason.TOO_LARGE, DropReason.EXPIRED)
-        return notice.delivery.is_retained and notice.reason in reasons
+        if not notice.delivery.is_retained or notice.reason is not DropReason.TOO_LARGE:
+            return False
+        for each in session.replays.values():
+            each.excused.append(message.topic_name)  # MQTT-3.1.2-25: as if it were delivered
+        return connection is not None and connection.maximum_packet_size is not None
 
     def _give_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
@@ -314,7 +319,7 @@ class Settling(Sending):
                 raise Disagreement("host", f"no notice tells that {copy.message} is not retained")
             if wanted_in and self._retained_overflow() is not None:
                 raise Disagreement("host", "there are more retained messages than the bound allows")
-        elif self._retained_overflow() is not None:
+        elif wanted_in and self._retained_overflow() is not None:
             for entry in self.retained.values():
                 entry.doubtful = entry.doubtful or entry.copy.message.qos == 0
 

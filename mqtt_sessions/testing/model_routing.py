@@ -273,6 +273,7 @@ class Routing:
     def _expire_retained(self, topic_name: str) -> None:
         """NN-9.3: an expired retained message is gone."""
         entry = self.retained.pop(topic_name)
+        self._withhold(entry.copy.message, "MQTT-3.3.2-5")
         self._tell(RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED))
 
     # ------------------------------------------------------------ subscriptions

@@ -94,7 +94,8 @@ class Sending(Packets):
     def _saw_answer(self, connection: ModelConnection, action: Any) -> None:
         owed = self._owed(connection, action)
         if owed is None:
-            rule = connection.cite(UNASKED[type(action)])
+            ends = [each.rule for each in connection.owed if each.action is CloseConnection]
+            rule = ends[0] if ends else connection.cite(UNASKED[type(action)])
             raise Disagreement(rule, f"nothing asks for it: {action}")
         if isinstance(action, CloseConnection):
             for other in connection.owed:
