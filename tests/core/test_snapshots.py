@@ -362,3 +362,16 @@ def test_no_snapshot_in_the_middle_of_a_call() -> None:
 def test_every_field_counts(name: str) -> None:
     snapshot = busy().store.snapshot()
     assert evolve(snapshot, **{name: None}) != snapshot
+
+
+def test_a_message_that_was_given_up_does_not_count_as_delivered_after_a_restore() -> None:
+    world = World(size_of=lambda delivery, version: 100)
+    world.subscriber("s", "s", "t", qos=2)
+    world.publish("t", b"x", qos=2)
+    world.lose("s")
+    world.connect("s", "s", maximum_packet_size=50)  # NN-8.7: only PUBREL is left of it
+    world.store = SessionStore.restore(world.store.snapshot())
+    assert [each.delivery for each in world.session("s").in_flight] == [None]
+    world.pubcomp("s", 1)
+    assert world.session("s").counters.completed == 0
+    assert world.store.counters.completed == 0
