@@ -390,11 +390,14 @@ class World:
         if client_id not in self.store:
             return
         subscription = make_subscription(self)
+        interval = chance.choice((0, 5, 100.5, None))
+        if self.store[client_id].session_expiry_interval == 0:
+            interval = 0  # its client takes the session for ended when the connection is
         event = chance.choice(
             (
                 SessionKicked(client_id),
                 SessionDiscarded(client_id),
-                SessionExpirySet(client_id, chance.choice((0, 5, 100.5, None))),
+                SessionExpirySet(client_id, interval),
                 SubscriptionsAdded(client_id, (subscription,)),
                 SubscriptionsRemoved(client_id, (chance.choice(FILTERS),)),
                 WillRevoked(client_id),
