@@ -43,6 +43,7 @@ class Books:
         connecting: The connection that it accepts.
         refused: The copy that its acknowledgement refuses.
         is_repeat: It repeats a QoS 2 PUBLISH.
+        timed_out: Session and identifier of a QoS 2 exchange that ends before it begins anew.
         suppressed: The session whose will it deletes.
         parted: Sessions that lost their connection in it.
         told_parked: Those of them of which `SessionParked` was said.
@@ -71,6 +72,7 @@ class Books:
         self.connecting: WatchedConnection | None = None
         self.refused: Copy | None = None
         self.is_repeat = False
+        self.timed_out: tuple[WatchedSession, int] | None = None
         self.suppressed: WatchedSession | None = None
         self.parted: list[WatchedSession] = []
         self.told_parked: list[WatchedSession] = []
@@ -90,6 +92,7 @@ class Books:
         self.connecting = None
         self.refused = None
         self.is_repeat = False
+        self.timed_out = None
         self.suppressed = None
         if self.parted:
             self.parted = []

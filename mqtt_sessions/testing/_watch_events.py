@@ -154,9 +154,13 @@ class Events(Books):
             self.answer = (SendPuback, conn, packet_id, "MQTT-4.3.2-4")
         else:
             self.answer = (SendPubrec, conn, packet_id, "MQTT-4.3.3-8")
-            if session.inbound.get(packet_id, -INF) > self.now:
-                self.is_repeat = True  # MQTT-4.3.3-10
-                return
+            ends_at = session.inbound.get(packet_id)
+            if ends_at is not None:
+                if ends_at > self.now:
+                    self.is_repeat = True  # MQTT-4.3.3-10
+                    return
+                del session.inbound[packet_id]
+                self.timed_out = (session, packet_id)
         answer = _answer_of(self.answer[0], conn, packet_id, actions)
         if answer is None or answer.reason_code >= 0x80:
             return

@@ -141,6 +141,9 @@ class Notices(Books):
 
     def _on_timed_out(self, notice: InboundQos2TimedOut) -> None:
         session = self.sessions.get(notice.client_id)
+        if self.timed_out == (session, notice.packet_id):
+            self.timed_out = None
+            return
         ends_at = None if session is None else session.inbound.pop(notice.packet_id, None)
         if ends_at is None or ends_at > self.now:
             against(
@@ -209,7 +212,8 @@ class Notices(Books):
             return
         copy = session.find(notice.delivery)
         packet_id = None
-        if copy is None or not copy.is_like(notice.delivery):
+        ends = reason is DropReason.SESSION_ENDED  # what is in flight goes first
+        if copy is None or ends or not copy.is_like(notice.delivery):
             packet_id = session.find_in_flight(notice.delivery, alike=copy is not None)
         if copy is not None and packet_id is None:
             _MAY_DROP[reason](self, session, copy)
