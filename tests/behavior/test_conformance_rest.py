@@ -283,6 +283,7 @@ def test_received_exchange_is_completed_though_its_message_has_expired() -> None
     assert alice.publish("a", b"1", qos=2, packet_id=7, dup=True)[-1] == SendPubrec(
         alice.connection, 7, OK
     )
+    assert world.store["bob"].queue_depth == 0  # not handed on again
     alice = world.reconnect(alice)
     alice.take()
     assert alice.pubrel(7) == [SendPubcomp(alice.connection, 7, OK)]

@@ -139,7 +139,14 @@ def test_redelivery_keeps_the_order_of_first_sending_across_the_wrap(version: in
 
 
 @fault(5)
-@spec("5.0 MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6 (e)", "NN-10.7")
+@spec(
+    "5.0 MQTT-4.6.0-5",
+    "5.0 MQTT-4.6.0-6",
+    "3.1.1 MQTT-4.6.0-6 (e)",
+    "3.1.1 MQTT-4.6.0-5",
+    "NN-10.7",
+    "NN-15.1",
+)
 @all_versions
 def test_new_messages_do_not_overtake_queued_ones(version: int) -> None:
     """Fault 5: whatever frees the slot, an ack, a refusal, a resume, or a writable connection."""
@@ -477,7 +484,7 @@ def test_expired_session_is_not_resumed(on_time: bool) -> None:
 
 
 @fault(17)
-@spec("NN-1.1")
+@spec("5.0 MQTT-4.1.0-1", "NN-1.1")
 def test_session_expiry_counts_from_the_last_close_and_is_never_restarted() -> None:
     """Fault 17."""
     world = World()
@@ -1025,6 +1032,7 @@ def test_unsubscribed_filters_do_not_come_back(version: int) -> None:
     assert alice.received() == [b"c"]
 
 
+@spec("5.0 MQTT-4.3.2-3", "5.0 MQTT-4.3.3-5")
 @fault(35)
 @all_versions
 def test_acknowledged_messages_do_not_come_back(version: int) -> None:

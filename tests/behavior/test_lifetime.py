@@ -493,7 +493,7 @@ def test_take_over_comes_in_order(version: int) -> None:
     ]
 
 
-@spec("5.0 MQTT-3.1.0-2", "5.0 MQTT-4.13.1-1 (a)")
+@spec("5.0 MQTT-3.1.0-2", "5.0 MQTT-4.13.1-1 (a)", "5.0 MQTT-3.2.0-2")
 def test_second_connect_on_one_connection_is_a_protocol_error() -> None:
     world = World()
     alice = world.connect(keep=True, will=will(payload=b"bye"))
@@ -750,7 +750,7 @@ def test_empty_client_id_is_refused_where_the_host_assigns_none(version: int) ->
     assert client.connack.reason_code is expected
 
 
-@spec("5.0 MQTT-3.2.2-16")
+@spec("5.0 MQTT-3.2.2-16", "5.0 MQTT-3.1.3-6")
 @pytest.mark.parametrize("parked", [True, False])
 def test_assigned_id_that_a_stored_session_uses_is_the_hosts_fault(parked: bool) -> None:
     world = World()

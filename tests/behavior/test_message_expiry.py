@@ -182,6 +182,7 @@ def test_message_that_waits_for_the_window_expires_too() -> None:
     assert payloads(alice.puback(1)) == [b"3"]
 
 
+@spec("5.0 MQTT-3.3.2-5")
 def test_late_timer_delivers_nothing_that_has_expired() -> None:
     world = World()
     alice = world.connect(receive_maximum=1)

@@ -61,16 +61,13 @@ def collect(root: Path, kinds: tuple[str, ...]) -> tuple[list[Mark], list[Misuse
     return marks, misuses
 
 
-def _mark_name(node: ast.expr) -> str | None:
-    """`spec` for `spec`, `mark.spec` and `pytest.mark.spec`."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        owner = node.value
-        is_mark = isinstance(owner, ast.Attribute) and owner.attr == "mark"
-        if is_mark or (isinstance(owner, ast.Name) and owner.id == "mark"):
-            return node.attr
-    return None
+def _attribute_of_mark(node: ast.expr) -> str | None:
+    """`spec` for `mark.spec` and `pytest.mark.spec`."""
+    if not isinstance(node, ast.Attribute):
+        return None
+    owner = node.value
+    is_mark = isinstance(owner, ast.Attribute) and owner.attr == "mark"
+    return node.attr if is_mark or (isinstance(owner, ast.Name) and owner.id == "mark") else None
 
 
 class _Module:
@@ -82,14 +79,21 @@ class _Module:
         self.marks: list[Mark] = []
         self.misuses: list[Misuse] = []
         self.constants: dict[str, ast.expr] = {}
+        self.names: dict[str, str] = {}
         self.used: set[ast.Call] = set()
 
     def read(self, tree: ast.Module) -> None:
         for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("helpers"):
+                self.names.update((each.asname or each.name, each.name) for each in node.names)
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 self.constants[node.targets[0].id] = node.value
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
                 self.constants[ast.unparse(node.target)] = node.value
+        for name, value in self.constants.items():
+            kind = _attribute_of_mark(value)
+            if kind is not None:
+                self.names[name] = kind
         whole = [self.constants["pytestmark"]] if "pytestmark" in self.constants else []
         self._read_body(tree.body, "", whole)
         for call in self._calls(tree):
@@ -118,7 +122,7 @@ class _Module:
         for decorator in decorators:
             for call in self._calls(*self._resolved(decorator)):
                 self.used.add(call)
-                kind = _mark_name(call.func)
+                kind = self._mark_name(call.func)
                 assert kind is not None
                 if call.keywords or not call.args:
                     self._misuse(name, f"{kind} takes positional arguments, and at least one")
@@ -128,11 +132,17 @@ class _Module:
                     else:
                         self._misuse(name, f"{ast.unparse(argument)} is not written out")
 
+    def _mark_name(self, node: ast.expr) -> str | None:
+        """The mark that this is, be it by a name of its own."""
+        if isinstance(node, ast.Name):
+            return self.names.get(node.id)
+        return _attribute_of_mark(node)
+
     def _leaves_out(self, decorator: ast.expr) -> bool:
         """Whether a mark on all of the test (not on one parameter) leaves it out at times."""
         nodes = decorator.elts if isinstance(decorator, ast.List | ast.Tuple) else [decorator]
         names = {
-            _mark_name(node.func if isinstance(node, ast.Call) else node)
+            self._mark_name(node.func if isinstance(node, ast.Call) else node)
             for each in nodes
             for node in (self.constants.get(each.id, each) if isinstance(each, ast.Name) else each,)
         }
@@ -153,7 +163,7 @@ class _Module:
     def _calls(self, *nodes: ast.AST) -> Iterator[ast.Call]:
         for node in nodes:
             for each in ast.walk(node):
-                if isinstance(each, ast.Call) and _mark_name(each.func) in self.kinds:
+                if isinstance(each, ast.Call) and self._mark_name(each.func) in self.kinds:
                     yield each
 
     def _misuse(self, name: str, why: str) -> None:

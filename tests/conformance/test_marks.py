@@ -47,6 +47,8 @@ def marks(root: Path, text: str) -> list[tuple[str, str | int, bool]]:
         "ROWS: list = [pytest.param(2, marks=spec('A'))]\n"
         "each = pytest.mark.parametrize('n', ROWS)\n@each\ndef test_x(n): ...\n",
         "proves_a = spec('A')\n@proves_a\ndef test_x(): ...\n",
+        "from ..behavior.helpers import spec as proves\n@proves('A')\ndef test_x(): ...\n",
+        "proves = pytest.mark.spec\n@proves('A')\ndef test_x(): ...\n",
     ],
 )
 def test_mark_is_seen_wherever_pytest_sees_it(tmp_path: Path, text: str) -> None:
@@ -79,6 +81,11 @@ def test_several_arguments_marks_and_tests(tmp_path: Path) -> None:
         ("spec", "A", "test_y"),
     ]
     assert {each.path for each in found} == {"deep/er/test_it.py"}
+
+
+def test_function_of_the_same_name_is_no_mark(tmp_path: Path) -> None:
+    text = "def fault(number): ...\n@spec('A')\ndef test_x():\n    fault(99)\n"
+    assert marks(tmp_path, text) == [("test_x", "A", True)]
 
 
 # ---------------------------------------------------------------- marks that prove nothing
