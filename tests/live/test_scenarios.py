@@ -466,6 +466,23 @@ def test_unit_of_a_qos_2_message_comes_back_with_pubcomp(world: LiveWorld) -> No
     assert payloads(alice.pubcomp(first.packet_id)) == [b"2"]
 
 
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_refused_message_gives_its_unit_back_once(world: LiveWorld, qos: int) -> None:
+    """NN-10.1."""
+    alice = world.connect(receive_maximum=2)
+    alice.subscribe("a", qos=qos)
+    bob = world.connect("bob")
+    for payload in numbered(6):
+        bob.publish("a", payload, qos, packet_id=1)
+        if qos == 2:
+            bob.pubrel(1)
+    first, _ = ids(alice.take())
+    assert first is not None
+    refuse = alice.puback if qos == 1 else alice.pubrec
+    assert payloads(refuse(first, RC.UNSPECIFIED_ERROR)) == [b"3"]
+
+
 @spec("5.0 MQTT-4.9.0-2", "5.0 MQTT-3.3.4-9")
 def test_smaller_receive_maximum_bounds_what_is_sent_again(world: LiveWorld) -> None:
     """NN-8.4: the rest follows as acknowledgements come in."""
@@ -610,7 +627,7 @@ def test_no_local(world: LiveWorld) -> None:
     alice = world.connect()
     alice.subscribe("a", no_local=True)
     bob = world.connect("bob")
-    alice.publish("a", b"own")
+    assert payloads(alice.publish("a", b"own")) == []
     bob.publish("a", b"other")
     assert alice.received() == [b"other"]
 
@@ -658,6 +675,31 @@ def test_repeated_subscribe_replaces_the_subscription(world: LiveWorld, version:
     alice.take()
     world.connect("bob", version).publish("a", b"1", qos=1)
     assert [each.qos for each in alice.deliveries()] == [0]
+
+
+@spec("5.0 MQTT-3.8.4-3")
+def test_repeated_subscribe_replaces_retain_as_published(world: LiveWorld) -> None:
+    alice = world.connect()
+    alice.subscribe("a")
+    alice.subscribe("a", retain_as_published=True)
+    world.connect("bob").publish("a", b"1", retain=True)
+    assert [each.retain for each in alice.deliveries()] == [True]
+
+
+@spec("5.0 MQTT-3.8.4-3")
+def test_repeated_subscribe_replaces_no_local(world: LiveWorld) -> None:
+    alice = world.connect()
+    alice.subscribe("a")
+    alice.subscribe("a", no_local=True)
+    assert payloads(alice.publish("a", b"own")) == []
+
+
+@spec("5.0 MQTT-3.8.3-3")
+def test_no_local_holds_for_retained_messages_too(world: LiveWorld) -> None:
+    """NN-14.5."""
+    alice = world.connect()
+    alice.publish("a", b"own", retain=True)
+    assert payloads(alice.subscribe("a", no_local=True)) == []
 
 
 @spec("5.0 MQTT-3.8.4-3")
