@@ -304,18 +304,22 @@ class Notices(Books):
 
     def _on_retained_dropped(self, notice: RetainedMessageDropped) -> None:
         message = notice.message
+        topic_name = message.topic_name
         retained = self.alarms.retained
-        entry = retained.get(message.topic_name)
-        if entry is not None and entry.message == message:
-            del retained[message.topic_name]
-        else:
-            entry = self.replaced.get(message.topic_name)
-            if entry is None or entry.message != message:
-                against("MQTT-3.3.1-5", f"{message!r} is dropped, but not retained")
-        if notice.reason is DropReason.EXPIRED and (
-            entry.expires_at is None or entry.expires_at > self.now
-        ):
-            against("MQTT-3.3.2-5", f"retained {message!r} expires before {entry.expires_at!r}")
+        entry = retained.get(topic_name)
+        replaced = self.replaced.get(topic_name)
+        if replaced is not None and replaced.message == message:
+            # an equal one may have taken its place: a PUBLISH that was sent again
+            expired = replaced.expires_at is not None and replaced.expires_at <= self.now
+            if expired or entry is None or entry.message != message:
+                entry = replaced
+        if entry is None or entry.message != message:
+            against("MQTT-3.3.1-5", f"{message!r} is dropped, but not retained")
+        if entry is not replaced:
+            del retained[topic_name]
+        late = entry.expires_at is not None and entry.expires_at <= self.now
+        if notice.reason is DropReason.EXPIRED and not late:
+            against("MQTT-3.3.2-5", f"{entry!r} expires before {entry.expires_at!r}")
 
     ON_NOTICE: ClassVar[dict[type, Callable[[Any, Any], None]]] = {
         SessionCreated: _on_created,

@@ -193,6 +193,9 @@ class WatchedConnection:
         self.resend: OrderedDict[int, None] = OrderedDict()
         self.pubrels: OrderedDict[int, None] = OrderedDict()
 
+    def __repr__(self) -> str:
+        return f"connection {self.connection!r}"
+
 
 class WatchedSession:
     """A session, from `SessionCreated` to `SessionEnded`.
@@ -250,6 +253,9 @@ class WatchedSession:
         self.in_flight: dict[int, Copy] = {}
         self.inbound: dict[int, float] = {}
         self.dropped: set[Key] = set()
+
+    def __repr__(self) -> str:
+        return f"session of {self.client_id!r}"
 
     @property
     def will_at(self) -> float:
@@ -386,6 +392,9 @@ class RetainedCopy:
         self.received_at = received_at
         self.expires_at = expires_at
         self.told = told
+
+    def __repr__(self) -> str:
+        return f"retained {self.message!r}"
 
 
 Subject = Copy | WatchedConnection | WatchedSession | RetainedCopy

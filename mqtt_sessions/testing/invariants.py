@@ -122,7 +122,7 @@ class Watch(Events, Notices, Actions):
                 against("host", f"a store does not ask for {action!r}")
             check(self, action)
         self._check_event_answered()
-        if self.parted or self.ended or self.owed_wills or self.obliged:
+        if self.parted or self.ended or self.owed_wills or self.obliged or self.suppressed:
             self._check_lives()
         for session in self.touched:
             self._check_nothing_idle(session)
