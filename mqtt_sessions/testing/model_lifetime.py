@@ -154,7 +154,6 @@ class Lifetime(Routing):
         """What was sent and is not settled goes out again [MQTT-4.4.0-1, NN-8.2]."""
         for exchange in list(session.in_flight):
             exchange.sent_on = None
-            exchange.overtaken = False
             copy = exchange.copy
             if exchange.phase == AWAITING_PUBCOMP:
                 connection.rerelease.append(exchange)

@@ -15,10 +15,8 @@ from mqtt_sessions.notices import (
 from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.testing.model_sending import Sending
 from mqtt_sessions.testing.model_values import (
-    AWAITING_PUBACK,
     Copy,
     Disagreement,
-    Exchange,
     ModelConnection,
     ModelSession,
     size_in_bytes,
@@ -100,6 +98,12 @@ class Settling(Sending):
             first = connection.rerelease[0].packet_id
             rule = connection.cite("MQTT-4.4.0-1")
             raise Disagreement(rule, f"{connection.name!r} is owed PUBREL {first} again")
+        if not self._notices_given:
+            for exchange in connection.resend:
+                gone = self._may_be_given_up(connection, session, exchange)
+                exchange.doubtful = exchange.doubtful or gone
+            for copy in session.queue:
+                copy.doubtful = copy.doubtful or self._too_large(connection, copy)
         if not connection.congested:
             self._settle_sendable(connection, session)
 
@@ -107,13 +111,10 @@ class Settling(Sending):
         """Nothing waits that could be sent [MQTT-4.4.0-1, MQTT-4.5.0-1]."""
         room = self._room(connection)
         name = repr(connection.name)
-        for exchange in list(connection.resend):
-            quiet = exchange.copy.qos == 1 and not self._notices_given
-            if quiet and room > 0 and self._may_be_given_up(connection, session, exchange):
-                self._give_up(connection, session, exchange)
-        if connection.resend:
+        again = [each for each in connection.resend if not each.doubtful]
+        if again:
             if room > 0:
-                packet_id = connection.resend[0].packet_id
+                packet_id = again[0].packet_id
                 rule = connection.cite("MQTT-4.4.0-1")
                 raise Disagreement(rule, f"{name} is owed PUBLISH {packet_id} again")
             return
@@ -190,13 +191,6 @@ class Settling(Sending):
         for each in session.replays.values():
             each.excused.append(message.topic_name)  # MQTT-3.1.2-25: as if it were delivered
         return connection is not None and connection.maximum_packet_size is not None
-
-    def _give_up(
-        self, connection: ModelConnection, session: ModelSession, exchange: Exchange
-    ) -> None:
-        if exchange.phase == AWAITING_PUBACK:
-            connection.resend.remove(exchange)
-            session.in_flight.remove(exchange)
 
     def _may_drop(self, session: ModelSession, copy: Copy, reason: DropReason) -> bool:
         if session.ended:

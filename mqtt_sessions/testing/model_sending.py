@@ -185,7 +185,9 @@ class Sending(Packets):
         if action.dup:
             self._saw_resent(connection, session, exchange, action)
         else:
-            if exchange is not None:
+            if exchange is not None and exchange.doubtful:
+                self._give_up(connection, session, exchange)
+            elif exchange is not None:
                 raise Disagreement(*self._why_in_use(connection, exchange, action))
             self._saw_first(connection, session, action)
 
@@ -240,7 +242,6 @@ class Sending(Packets):
                     was = earlier.copy.message
                     order = connection.cite("MQTT-4.6.0-1")
                     raise Disagreement(order, f"{was} was sent first, before: {action}")
-                earlier.overtaken = True
             self._take_unit(connection, action)
             connection.resend.remove(exchange)
         elif not self._may_retry(connection, exchange):
@@ -257,7 +258,7 @@ class Sending(Packets):
     def _may_be_given_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
     ) -> bool:
-        if self._too_large(connection, exchange.copy):
+        if exchange.doubtful or self._too_large(connection, exchange.copy):
             return True  # NN-8.7
         at = exchange.copy.expires_at
         expired = at is not None and at <= self.now
@@ -274,6 +275,7 @@ class Sending(Packets):
                 found.append((copy, None))
         for each in session.replays.values():
             found += [(copy, each) for copy in self._called_up(each, session, action)]
+            found += self._of_twins(each, action)
         if not found:
             raise Disagreement(*self._why_not(connection, session, action))
         # Of several copies of one message the one that says the same, where the packet does not
@@ -353,6 +355,18 @@ class Sending(Packets):
                 found.append(self._as_called_up(value, subscription))
         return found
 
+    def _of_twins(self, replay: Replay, action: SendPublish) -> list[tuple[Copy, Replay | None]]:
+        """What a replay is credited with may have been its twin's; then this is its own."""
+        found: list[tuple[Copy, Replay | None]] = []
+        for topic_name, twin in replay.twins:
+            if topic_name != action.delivery.message.topic_name:
+                continue
+            entry = self.retained.get(topic_name)
+            for value in twin.pending.get(topic_name, [] if entry is None else [entry.copy]):
+                copies = [self._as_called_up(value, each) for each in replay.subscriptions]
+                found += [(copy, twin) for copy in copies if _is(action, copy)]
+        return found
+
     def _as_called_up(self, value: Copy, subscription: Subscription) -> Copy:
         """A retained message as a SUBSCRIBE calls it up [NN-12.6, NN-14.5]."""
         qos = min(value.message.qos, subscription.qos)  # MQTT-3.8.4-8, NN-14.1
@@ -397,7 +411,9 @@ class Sending(Packets):
         if replay is not None:
             replay.pending.pop(topic_name, None)
             for each in session.replays.values():
-                if each is not replay and topic_name in each.pending:
+                if (topic_name, replay) in each.twins:
+                    each.twins.remove((topic_name, replay))
+                if each is not replay and matches(each.subscriptions[0].topic_filter, topic_name):
                     replay.twins.append((topic_name, each))
             replay.sent.append(copy.serial)
             entry = self.retained.get(topic_name)
@@ -473,6 +489,15 @@ class Sending(Packets):
         if copy.is_retained:
             return connection.cite("NN-12.6", "MQTT-3.3.1-8")
         return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
+
+    def _give_up(
+        self, connection: ModelConnection, session: ModelSession, exchange: Exchange
+    ) -> None:
+        """NN-8.7: a QoS 1 exchange that is given up leaves its identifier free."""
+        if exchange.phase == AWAITING_PUBACK:
+            session.in_flight.remove(exchange)
+            if exchange in connection.resend:
+                connection.resend.remove(exchange)
 
     def _give_up_too_large(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange

@@ -201,7 +201,7 @@ class Exchange:
         told: Interval of the first transmission.
         retain: RETAIN flag of the first transmission; one resumed by the other version may keep it.
         released: Place among the PUBRECs [MQTT-4.6.0-4].
-        overtaken: A later one was re-sent first: it has to have been given up.
+        doubtful: May have been given up as too large, and the subject does not tell.
     """
 
     packet_id: int
@@ -212,7 +212,7 @@ class Exchange:
     told: int | None
     retain: bool
     released: int = 0
-    overtaken: bool = False
+    doubtful: bool = False
 
 
 @define(eq=False)

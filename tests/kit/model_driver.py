@@ -418,7 +418,7 @@ class Run:
 
     def _wait(self) -> None:
         """Time passes, to the next deadline or short of it."""
-        step = self.chance.choice((0.25, 0.5, 1.0, 2.0))
+        step = self.chance.choice((0.25, 0.5, 1.0, 2.0) if self.published % 2 else (1.0, 2.0))
         at = self.model.next_deadline_at
         if at is not None and at < self.now + step and not self.late:
             self.now = at
