@@ -354,6 +354,8 @@ class _Run:
         for outcome in outcomes:
             self._observe(outcome)
         ledger.settle(state.store.client_ids, state.store.next_at)
+        if state.store.disorder is not None:
+            raise state.store.disorder
 
     def _observe(self, outcome: Outcome) -> None:
         if self.log is not None:

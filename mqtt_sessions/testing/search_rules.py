@@ -93,7 +93,7 @@ class Ledger:
     def _start(self) -> None:
         self._answers: list[tuple[type, Hashable, int]] = []
         self._closing: list[tuple[type, Hashable]] = []
-        self._connacks: dict[Hashable, bool] = {}
+        self._connacks: dict[Hashable, tuple[bool, str]] = {}
         self._pubrels: dict[Hashable, list[int]] = {}
         self._wills: list[tuple[str, Message]] = []
         self._ended: list[str] = []
@@ -159,7 +159,9 @@ class Ledger:
         account.window = min(event.receive_maximum or 65_535, self._window)
         account.again = dict.fromkeys(account.begun)
         account.units = set()
-        self._connacks[event.connection] = resumed and event.protocol_version != 3
+        present = resumed and event.protocol_version != 3
+        rule = "MQTT-3.2.2-2" if event.clean_start else "MQTT-3.2.2-3"
+        self._connacks[event.connection] = present, rule
         self._pubrels[event.connection] = list(account.released)
 
     def _on_lost(self, event: ConnectionLost) -> None:
@@ -363,15 +365,16 @@ class Ledger:
         else:
             answer = (kind, connection, getattr(action, "packet_id", 0))
             if answer not in self._answers:
+                if kind in (SendDisconnect, CloseConnection):
+                    raise ServerFault("NN-5.3", f"{connection!r} is closed and broke no rule")
                 raise ServerFault("host", f"{kind.__name__} to {connection!r} answers nothing")
             self._answers.remove(answer)
 
     def _on_connack(self, action: SendConnack) -> None:
         if action.connection not in self._connacks:
             raise ServerFault("MQTT-3.2.0-2", "a second CONNACK")
-        present = self._connacks.pop(action.connection)
+        present, rule = self._connacks.pop(action.connection)
         if action.session_present is not present:
-            rule = "MQTT-3.2.2-2" if action.session_present else "MQTT-3.2.2-3"
             raise ServerFault(rule, f"Session Present should be {present:d}")
 
     def _on_pubrel_sent(self, account: Account, action: SendPubrel) -> None:
@@ -392,7 +395,8 @@ class Ledger:
                 raise ServerFault("MQTT-3.3.1-2", "QoS 0 with DUP 1, or QoS 1 without identifier")
             self._check_interval(self._take(account, delivery), action)
             return
-        if packet_id in account.released:
+        released = account.released.get(packet_id)
+        if released is not None and released[0] is delivery.message:
             raise ServerFault("MQTT-4.3.3-6", f"PUBLISH {packet_id} after PUBREL")
         if action.dup:
             self._on_publish_again(account, delivery, packet_id)
@@ -420,7 +424,7 @@ class Ledger:
         begun = account.begun.get(packet_id)
         if begun is not None and begun[0] is delivery.message:
             raise ServerFault("MQTT-3.3.1-1", f"PUBLISH {packet_id} again with DUP 0")
-        if begun is not None:
+        if begun is not None or packet_id in account.released:
             raise ServerFault("MQTT-2.2.1-4", f"identifier {packet_id} is in use")
         for copy in (*account.begun.values(), *account.released.values()):
             if (
