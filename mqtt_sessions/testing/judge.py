@@ -33,6 +33,8 @@ class Judge:
         policy: When things end, according to what the subject was told.
         limits: How far things grow.
         options: What the server offers.
+        notes: Whether an error carries the run as notes; who tries many runs, as shrinking does,
+            adds them to the last one's error by `tell`.
 
     Attributes:
         subject: What is judged.
@@ -47,6 +49,7 @@ class Judge:
         policy: ExpiryPolicy | None = None,
         limits: SessionLimits | None = None,
         options: ServerOptions | None = None,
+        notes: bool = True,
     ) -> None:
         settings = (policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions())
         self.subject = subject
@@ -58,14 +61,14 @@ class Judge:
         self._watch = None if self._real_time else Watch(*settings)
         self._check: Callable[[], None] | None = getattr(subject, "check", None)
         self._latest = _BEGINNING
+        self._notes = notes
 
     def feed(self, event: Event, now: float) -> Step:
         """One event, and what is due at once because of it.
 
         Raises:
             AssertionError: The subject did what no rule allows, or not what it owes: `Disagreement`
-                of the model, `Violation` of an invariant, or its own `check`. The transcript is a
-                note on it.
+                of the model, `Violation` of an invariant, or its own `check`.
         """
         return self._step(event, now)
 
@@ -76,6 +79,11 @@ class Judge:
             AssertionError: As for `feed`.
         """
         return self._step(None, now)
+
+    def tell(self, error: BaseException) -> None:
+        """Add the run to an error: the transcript as one note, the diagram as another."""
+        error.add_note("\n" + transcript(self.steps, self.failure))
+        error.add_note("\nThe same for Mermaid:\n\n" + sequence_diagram(self.steps, self.failure))
 
     def close(self) -> None:
         """Tell the subject that the run has ended, if it wants to know."""
@@ -90,7 +98,6 @@ class Judge:
         notices: list[Any] = []
         self._latest = max(self._latest, now)  # time that goes back stands still
         position: int | None = None
-        error: Exception
         try:
             if event is not None:
                 self.model.handle(event, now)
@@ -104,14 +111,12 @@ class Judge:
             self._compare_deadlines()
             if self._check is not None:
                 self._check()
-        except Exception as caught:
-            error = caught
-        else:
-            step = Step(now, event, tuple(actions), tuple(notices), self.subject.next_deadline_at)
-            self.steps.append(step)
-            return step
-        self._record(Step(now, event, tuple(actions), tuple(notices)), error, position)
-        raise error
+        except Exception as error:
+            self._record(Step(now, event, tuple(actions), tuple(notices)), error, position)
+            raise
+        step = Step(now, event, tuple(actions), tuple(notices), self.subject.next_deadline_at)
+        self.steps.append(step)
+        return step
 
     def _collect(
         self,
@@ -155,5 +160,5 @@ class Judge:
         rule = getattr(error, "rule", type(error).__name__)
         detail = getattr(error, "detail", str(error))
         self.failure = Failure(rule, detail, position)
-        error.add_note("\n" + transcript(self.steps, self.failure))
-        error.add_note("\nThe same for Mermaid:\n\n" + sequence_diagram(self.steps, self.failure))
+        if self._notes:
+            self.tell(error)

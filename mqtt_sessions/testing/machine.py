@@ -27,10 +27,9 @@ from hypothesis.strategies import SearchStrategy
 from mqtt_sessions.events import ClientConnected
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing.judge import Judge
-from mqtt_sessions.testing.moves import HIGHEST, Move, Player, Profile, kinds_of_moves
+from mqtt_sessions.testing.moves import HIGHEST, Player, Profile, kinds_of_moves
 from mqtt_sessions.testing.strategies import connects
 from mqtt_sessions.testing.subjects import Subject
-from mqtt_sessions.testing.transcript import Step
 
 __all__ = ["SessionStateMachine"]
 
@@ -38,9 +37,6 @@ V = TypeVar("V")
 
 _MOST_CONNECTS = 4
 """Different CONNECT packets in one run."""
-
-_PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
-"""To explain which draws could have been others is of no use to a reader of the transcript."""
 
 
 class SessionStateMachine(unittest.TestCase):
@@ -54,10 +50,12 @@ class SessionStateMachine(unittest.TestCase):
         limits: How far things grow, or `limits()`.
         options: What the server offers, or `options()`.
         profile: What the world contains: `EVERYTHING`, `REAL_TIME`, or a `Profile` of one's own.
-        settings: Hypothesis settings, None for those in force; how many steps a run has is
-            `stateful_step_count`, how many runs there are is `max_examples`. There is no deadline
-            and no health check unless they are set here.
-        steps: What happened in the last run; after a failure that is the smallest one found.
+        settings: Hypothesis settings, None for those in force: how many runs there are
+            (`max_examples`), how many moves each has (`stateful_step_count`), whether they are the
+            same each time (`derandomize`). Deadline, health checks and the explain phase are always
+            off: runs are long, and the transcript explains.
+        judge: Who judged the last run; after a failure that is the smallest one found, and its
+            `steps` are what happened.
     """
 
     __test__ = False
@@ -68,7 +66,7 @@ class SessionStateMachine(unittest.TestCase):
     profile: ClassVar[Profile] = Profile()
     settings: ClassVar[hypothesis.settings | None] = None
 
-    steps: tuple[Step, ...] = ()
+    judge: Judge | None = None
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -87,36 +85,38 @@ class SessionStateMachine(unittest.TestCase):
         """Each run of moves leaves the subject in agreement with the model."""
         if type(self).subject is SessionStateMachine.subject:
             self.skipTest("only subclasses with a subject are run")
-        settings = self.settings or hypothesis.settings(
+        given = self.settings or hypothesis.settings()
+        settings = hypothesis.settings(
+            given,
             deadline=None,
-            phases=_PHASES,
+            phases=[phase for phase in given.phases if phase is not Phase.explain],
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
         try:
             run_state_machine_as_test(_machine_for(self), settings=settings)
         except Exception as error:
-            _keep_transcript(error)
+            self._tell(error)
             raise
 
-
-def _keep_transcript(error: Exception) -> None:
-    """Leave out how Hypothesis tells the run: as draws, which the transcript says in words."""
-    notes = getattr(error, "__notes__", [])
-    told = [note for note in notes if note.startswith(("\n", "You can reproduce"))]
-    if told:
-        error.__notes__ = told
+    def _tell(self, error: Exception) -> None:
+        """Say what happened in words, in place of the draws by which Hypothesis says it."""
+        if self.judge is None or self.judge.failure is None:
+            return  # it is no subject's fault
+        notes = getattr(error, "__notes__", [])
+        error.__notes__ = [note for note in notes if note.startswith("You can reproduce")]
+        self.judge.tell(error)
 
 
 def _drawn(given: V | SearchStrategy[V]) -> SearchStrategy[V]:
     return given if isinstance(given, SearchStrategy) else st.just(given)
 
 
-def _moves(profile: Profile) -> SearchStrategy[Move]:
-    """Four small integers: draws are what a step costs most."""
+def _moves(profile: Profile) -> SearchStrategy[tuple[int, int, int]]:
+    """Few small integers, kind and client in one: draws are what a step costs most."""
     variant = st.integers(0, HIGHEST)
-    kinds = st.integers(0, len(kinds_of_moves(profile)) - 1)
-    return st.tuples(kinds, st.integers(0, profile.clients - 1), variant, variant)
+    kinds = len(kinds_of_moves(profile))
+    return st.tuples(st.integers(0, kinds * profile.clients - 1), variant, variant)
 
 
 def _connects(profile: Profile) -> SearchStrategy[list[ClientConnected]]:
@@ -153,16 +153,16 @@ def _machine_for(case: SessionStateMachine) -> type[RuleBasedStateMachine]:
             connects: list[ClientConnected],
         ) -> None:
             subject = case.subject(policy, limits, options)
-            self.judge = Judge(subject, policy, limits, options)
+            case.judge = self.judge = Judge(subject, policy, limits, options, notes=False)
             self.player = Player(self.judge, profile, connects, limits)
 
         @rule(move=_moves(profile))
-        def move(self, move: Move) -> None:
-            self.player.play(move)
+        def move(self, move: tuple[int, int, int]) -> None:
+            what, x, y = move
+            self.player.play((*divmod(what, profile.clients), x, y))
 
         def teardown(self) -> None:
             if self.judge is not None:
-                case.steps = tuple(self.judge.steps)
                 self.judge.close()
 
     Machine.__name__ = Machine.__qualname__ = type(case).__name__

@@ -223,7 +223,7 @@ class Player:
     # ------------------------------------------------------------ connections
 
     def _connect(self, who: int, x: int, y: int) -> None:
-        """Mostly somebody who is away; else a second connection of the same client."""
+        """Mostly somebody who is away, who mostly subscribes; else a second connection."""
         present = {peer.client_id: peer for peer in self._open.values()}
         away = [each for each in self._clients if each not in present]
         client_id = self._clients[who % len(self._clients)]
@@ -471,7 +471,7 @@ class Player:
     def _come_late(self, who: int, x: int, y: int) -> None:
         """A packet of a connection that the server has closed already."""
         if not self._closed:
-            self._disconnect(who, x, y)
+            self._publish(who, x, y)
             return
         peer = self._closed[who % len(self._closed)]
         event: Event
@@ -578,13 +578,12 @@ _NEEDS = {
     "reorganize": "host",
 }
 _FREQUENT = (
-    ("connect", 3),
+    ("connect", 4),
     ("subscribe", 2),
     ("publish", 5),
     ("acknowledge", 4),
     ("wait", 3),
     ("release", 1),
-    ("cut", 1),
     ("host publishes", 1),
 )
 

@@ -8,9 +8,9 @@ property, and every value that it draws is one that its constructor accepts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, product
 from typing import Any
 
-from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -80,6 +80,7 @@ NEVER = 0xFFFFFFFF
 
 VERSIONS = (5, 4, 3)
 
+_MOSTLY_NONE = (None,) * 8
 _PUBLISH_REFUSALS = (ReasonCode.NOT_AUTHORIZED, ReasonCode.QUOTA_EXCEEDED)
 _SUBSCRIBE_REFUSALS = (ReasonCode.NOT_AUTHORIZED, ReasonCode.TOPIC_FILTER_INVALID)
 
@@ -118,9 +119,14 @@ def topic_names(
         depth: Levels at most.
         dollar: Also names that begin with `$`, which wildcards do not match.
     """
-    names = st.lists(st.sampled_from(levels), min_size=1, max_size=depth).map("/".join)
-    names = names.filter(bool) if "" in levels else names
-    return st.one_of(names, st.just("$s")) if dollar else names
+    names = _joined(levels, depth)
+    return st.sampled_from([*names, "$s"] if dollar else names)
+
+
+def _joined(levels: Sequence[str], depth: int) -> list[str]:
+    """All names of so many levels, short ones first."""
+    deep = (product(levels, repeat=count) for count in range(1, depth + 1))
+    return [name for parts in chain.from_iterable(deep) if (name := "/".join(parts))]
 
 
 def topic_filters(
@@ -133,13 +139,9 @@ def topic_filters(
         depth: Levels at most, a trailing `#` besides.
         dollar: Also filters for topics that begin with `$`.
     """
-    parts = st.lists(st.sampled_from((*levels, "+")), min_size=1, max_size=depth)
-    whole = parts.map("/".join).filter(bool)
-    below = parts.map(lambda given: "/".join((*given, "#")))
-    every = [whole, below, st.just("#")]
-    if dollar:
-        every.append(st.sampled_from(("$s", "$s/#")))
-    return st.one_of(every)
+    whole = _joined((*levels, "+"), depth)
+    below = ["#", *(f"{each}/#" for each in whole)]
+    return st.sampled_from([*whole, *below, *(("$s", "$s/#") if dollar else ())])
 
 
 def intervals(
@@ -180,7 +182,7 @@ def messages(
         interval,
         _rarely(st.integers(0, 1)) if properties else st.none(),
         text,
-        text.map(lambda topic: topic and "answer"),
+        _rarely(st.sampled_from(("answer", "a/b"))) if properties else st.none(),
         _rarely(st.binary(max_size=2)) if properties else st.none(),
         _rarely(st.just((("n", "v"), ("n", ""))), ()) if properties else st.just(()),
     )
@@ -317,54 +319,54 @@ def connects(
         is_hosted: The host adds something of its own: an assigned client id, a principal, a policy
             or limits for this client alone.
     """
-    whole = {
-        version: _connects(version, has_wills, has_expiry, has_keep_alive, is_hosted)
-        for version in versions
-    }
-    return st.sampled_from(tuple(versions)).flatmap(whole.__getitem__)
-
-
-def _connects(
-    version: int, has_wills: bool, has_expiry: bool, has_keep_alive: bool, is_hosted: bool
-) -> SearchStrategy[ClientConnected]:
-    fields: dict[str, SearchStrategy[Any]] = {
-        "connection": connections(),
-        "client_id": client_ids(),
-        "protocol_version": st.just(version),
-        "clean_start": st.sampled_from((False, True)),
-    }
-    if version == 5:
-        kept = (8, NEVER, 3, 0, None) if has_expiry else (NEVER, 0, None)
-        fields["session_expiry_interval"] = st.sampled_from(kept)
-        fields["receive_maximum"] = st.sampled_from((None, 1, 2))
-    if has_keep_alive:
-        fields["keep_alive"] = st.sampled_from((0, 0, 2, 4))
-    if has_wills:
-        fields["will"] = st.none() | wills(version, has_expiry)
-    connect = st.builds(ClientConnected, **fields)
-    if not is_hosted:
-        return connect
+    # Every version draws the same, or a version with less to draw would pass for plainer.
+    kept = (8, NEVER, 3, 0, None) if has_expiry else (NEVER, 0, None)
+    hosted = (_rarely(policies()), _rarely(limits())) if is_hosted else ()
     return st.builds(
-        _with_hosts_part,
-        connect,
-        _rarely(st.just("assigned")),
-        _rarely(st.sampled_from(("p", "q"))),
-        _rarely(policies()),
-        _rarely(limits()),
+        _connect,
+        connections(),
+        client_ids(),
+        st.sampled_from(tuple(versions)),
+        st.sampled_from((False, True)),
+        st.sampled_from(kept),
+        st.sampled_from((None, 1, 2)),
+        st.sampled_from((0, 0, 0, 2, 4)) if has_keep_alive else st.just(0),
+        st.none() | wills(5, has_expiry) if has_wills else st.none(),
+        st.sampled_from((*_MOSTLY_NONE, "assigned")) if is_hosted else st.none(),
+        st.sampled_from((*_MOSTLY_NONE, "p", "q")) if is_hosted else st.none(),
+        *hosted,
     )
 
 
-def _with_hosts_part(
-    connect: ClientConnected,
+def _connect(
+    connection: int,
+    client_id: str,
+    version: int,
+    clean_start: bool,
+    session_expiry_interval: int | None,
+    receive_maximum: int | None,
+    keep_alive: int,
+    will: Will | None,
     assigned: str | None,
     principal: str | None,
-    policy: ExpiryPolicy | None,
-    own_limits: SessionLimits | None,
+    policy: ExpiryPolicy | None = None,
+    own_limits: SessionLimits | None = None,
 ) -> ClientConnected:
-    client_id = connect.client_id if assigned is None else ""
-    return evolve(
-        connect,
-        client_id=client_id,
+    """A CONNECT of a version, without what that version does not have."""
+    if version < 5:
+        session_expiry_interval = receive_maximum = None
+        if will is not None:
+            said = will.message
+            will = Will(Message(said.topic_name, said.payload, said.qos, said.retain))
+    return ClientConnected(
+        connection,
+        client_id if assigned is None else "",
+        version,
+        clean_start,
+        session_expiry_interval,
+        receive_maximum,
+        keep_alive=keep_alive,
+        will=will,
         assigned_client_id=assigned,
         principal=principal,
         policy=policy,

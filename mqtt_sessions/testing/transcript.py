@@ -6,6 +6,7 @@ as a Mermaid `sequenceDiagram`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -78,6 +79,7 @@ _PACKETS = {
     "ConnectionWritable": "(writable)",
     "CloseConnection": "(close)",
 }
+_EMPTY_FIELD = re.compile(r", \w+=(?:None|\(\))")
 _HIDDEN = frozenset({"connection", "client_id", "message", "delivery", "packet_id", "will"})
 _WORDY = {
     "protocol_version": "version",
@@ -219,7 +221,8 @@ def _subject_of(event: Event) -> str:
 
 
 def _verdict(failure: Failure) -> str:
-    return f"{failure.rule}: {failure.detail}"
+    """What was wrong; of a value that is quoted, only the fields that say something."""
+    return f"{failure.rule}: {_EMPTY_FIELD.sub('', failure.detail)}"
 
 
 def _time(at: float | None) -> str:
@@ -270,7 +273,7 @@ def _step_lines(step: Step, names: _Names, width: int, failure: Failure | None) 
 
 def _about(notice: Notice) -> str:
     client_id = getattr(notice, "client_id", None)
-    return "" if client_id is None else f" {client_id}"
+    return f" {client_id}" if client_id else ""
 
 
 # ---------------------------------------------------------------- Mermaid
