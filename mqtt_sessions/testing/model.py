@@ -110,13 +110,12 @@ class Model(Settling):
 
     @property
     def next_deadline_at(self) -> float | None:
-        """The next instant at which something ends.
+        """The next instant at which something ends, or is to be sent again.
 
-        Retries, which end nothing, and retained messages that only wait for the next slice are
-        not among these.
+        Retained messages that only wait for the next slice are not among these.
         """
-        due = self._due(doubtful=False)
-        return min((at for at, _, _ in due), default=None)
+        due = [at for at, _, _ in self._due(doubtful=False)]
+        return min(due + self._retries(), default=None)
 
     def observe(self, output: Action | Notice) -> None:
         """Take in what the subject did.

@@ -411,6 +411,22 @@ class Lifetime(Routing):
             found.append((session.expires_at, 7, act))
         return found
 
+    def _retries(self) -> list[float]:
+        """When packets are due to be sent again, where a policy asks for it [NN-8.1].
+
+        Nothing ends by it, and a congested connection is spared the PUBLISHes.
+        """
+        found = []
+        for session in self.sessions.values():
+            connection, interval = session.connection, session.policy.retry_interval
+            if connection is None or interval is None or connection.protocol_version == 5:
+                continue
+            for exchange in session.in_flight:
+                held_back = connection.congested and exchange.phase != AWAITING_PUBCOMP
+                if not held_back and exchange not in connection.resend:
+                    found.append(exchange.sent_at + interval)
+        return found
+
     def _elapse(self, now: float) -> None:
         """All that is due at `now` ends, in order of instant, then of kind."""
         self.now = max(self.now, now)

@@ -67,6 +67,8 @@ class Settling(Sending):
             self._settle_bounds(session)
         for connection in self.connections.values():
             self._settle_connection(connection)
+        if any(at <= self.now for at in self._retries()):
+            raise Disagreement("host", "a packet was not sent again, which the policy asks for")
         if self._notices_given:
             for told in self._told:
                 if told.required:

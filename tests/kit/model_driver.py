@@ -161,17 +161,16 @@ class Run:
 
     def compare_deadlines(self) -> None:
         """The store's is never later than the true one, and the same where the model knows it."""
-        model = self.model
-        mine, its = model.next_deadline_at, self.store.next_deadline_at
+        mine, its = self.model.next_deadline_at, self.store.next_deadline_at
         if mine is not None:
             assert its is not None, f"no deadline, not {mine}"
             assert its <= mine, f"deadline {its}, not {mine}"
         retries = any(
             each.session is not None and each.session.policy.retry_interval is not None
-            for each in model.connections.values()
+            for each in self.model.connections.values()
         )
-        # Retries end nothing, and are no deadlines of the model; without notices it does not know
-        # what has been dropped.
+        # A timer of retries may be early, and finds nothing to do then; without notices the model
+        # does not know what has been dropped.
         if self.notices and not retries:
             assert mine == its, f"deadline {its}, not {mine}"
 
