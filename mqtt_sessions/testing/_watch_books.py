@@ -23,6 +23,7 @@ from mqtt_sessions.testing._watched import (
     WatchedConnection,
     WatchedSession,
     interval_of,
+    is_match,
     keep_alive_of,
     window_of,
 )
@@ -180,6 +181,30 @@ class Books:
             retained[message.topic_name] = entry
             if expires_at is not None:
                 self.alarms.at(expires_at, MESSAGE_DUE, entry)
+
+    def subscribed(self, session: WatchedSession, wanted: Subscription) -> None:
+        """A subscription was made or replaced; what is retained may have to follow.
+
+        *Cost* O(retained messages).
+
+        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
+        """
+        is_new = wanted.topic_filter not in session.subscriptions
+        self.filters.add(session, wanted)
+        handling = wanted.retain_handling
+        if not self.options.retain_available or handling == 2 or (handling == 1 and not is_new):
+            return
+        for topic_name, entry in self.alarms.retained.items():
+            own = wanted.no_local and entry.publisher == session.client_id
+            if not own and is_match(wanted.topic_filter, topic_name):
+                session.called_up[topic_name] = entry
+
+    def unsubscribed(self, session: WatchedSession, topic_filter: str) -> None:
+        """A subscription is gone, and what it called up with it."""
+        self.filters.remove(session, topic_filter)
+        for topic_name in list(session.called_up):
+            if is_match(topic_filter, topic_name):
+                del session.called_up[topic_name]
 
     # ------------------------------------------------------------ connections and sessions
 

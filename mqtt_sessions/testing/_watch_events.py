@@ -259,7 +259,7 @@ class Events(Books):
             refused = bool(event.refusals) and event.refusals[index] is not None
             refused = refused or (conn.version == 3 and self._is_refused(session, wanted))
             if code < 0x80 and not refused:
-                self.filters.add(session, evolve(wanted, qos=int(code)))
+                self.subscribed(session, evolve(wanted, qos=int(code)))
 
     def _is_refused(self, session: WatchedSession, wanted: Subscription) -> bool:
         """What SUBACK cannot say to an MQTT 3.1 client."""
@@ -293,7 +293,7 @@ class Events(Books):
             return
         for topic_filter, code in zip(event.topic_filters, answer.reason_codes, strict=False):
             if code == ReasonCode.SUCCESS:
-                self.filters.remove(session, topic_filter)
+                self.unsubscribed(session, topic_filter)
 
     # ------------------------------------------------------------ the host's own
 
@@ -301,13 +301,13 @@ class Events(Books):
         session = self.named(event.client_id)
         if session is not None:
             for wanted in event.subscriptions:
-                self.filters.add(session, wanted)
+                self.subscribed(session, wanted)
 
     def _on_removed(self, event: SubscriptionsRemoved, actions: Actions) -> None:
         session = self.named(event.client_id)
         if session is not None:
             for topic_filter in event.topic_filters:
-                self.filters.remove(session, topic_filter)
+                self.unsubscribed(session, topic_filter)
 
     def _on_expiry_set(self, event: SessionExpirySet, actions: Actions) -> None:
         session = self.named(event.client_id)

@@ -202,6 +202,8 @@ class Notices(Books):
         if session is None:
             against("host", f"MessageDropped of {notice.client_id!r}, which has no session")
         reason, key = notice.reason, key_of(notice.delivery)
+        if notice.delivery.is_retained:
+            session.called_up.pop(key[0], None)
         if reason is DropReason.NO_LOCAL:
             self._check_no_local(session, notice)
             return

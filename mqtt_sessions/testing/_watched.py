@@ -206,15 +206,20 @@ class WatchedSession:
         will: Of the open connection, or waiting until `will_at`.
         delay_at: When the will's delay is over; infinity while connected.
         waiting: Copies neither sent nor dropped.
+        count: How many; in the step `counted_in` they began as `count_before`.
         in_flight: Copies sent and not settled, PUBREL phases in order of their PUBRECs.
         inbound: Incoming QoS 2 identifiers, each with the instant at which it may be forgotten.
+        called_up: Retained messages that a subscription called up, by topic; not sent yet.
         dropped: What was dropped with the session, in the step in which it ended.
     """
 
     __slots__ = (
+        "called_up",
         "client_id",
         "conn",
         "count",
+        "count_before",
+        "counted_in",
         "delay_at",
         "dropped",
         "ended",
@@ -223,7 +228,6 @@ class WatchedSession:
         "inbound",
         "interval",
         "limits",
-        "newest",
         "own_limits",
         "parked_until",
         "policy",
@@ -248,11 +252,13 @@ class WatchedSession:
         self.subscriptions: dict[str, Subscription] = {}
         self.waiting: dict[Key, list[Copy]] = {}
         self.count = 0
-        self.newest: Copy | None = None
+        self.count_before = 0
+        self.counted_in = 0
         self.streams: dict[StreamKey, OrderedDict[Copy, None]] = {}
         self.in_flight: dict[int, Copy] = {}
         self.inbound: dict[int, float] = {}
         self.dropped: set[Key] = set()
+        self.called_up: dict[str, RetainedCopy] = {}
 
     def __repr__(self) -> str:
         return f"session of {self.client_id!r}"
@@ -266,6 +272,9 @@ class WatchedSession:
 
     def accept(self, copy: Copy, qos: int) -> None:
         """A copy is owed from now on. *Cost* O(1)."""
+        if self.counted_in != copy.step:
+            self.counted_in = copy.step
+            self.count_before = self.count
         copy.at(qos)
         self.waiting.setdefault(copy.key, []).append(copy)
         stream = self.streams.get(copy.stream_key)
@@ -275,7 +284,6 @@ class WatchedSession:
         copy.stream = stream
         copy.waiting = True
         self.count += 1
-        self.newest = copy
 
     def find(self, delivery: Delivery) -> Copy | None:
         """The copy that waits and looks like this; where several do, the likeliest."""

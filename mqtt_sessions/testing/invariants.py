@@ -198,13 +198,13 @@ class Watch(Events, Notices, Actions):
             if conn.resend and room:
                 against("NN-8.4", f"{len(conn.resend)} wait to be sent again, and there is room")
             if session.count and room and len(session.in_flight) < _MAX_PACKET_ID:
-                against("MQTT-4.5.0-1", f"{session.newest!r} waits or is lost, and there is room")
+                copy = next(iter(session.waiting.values()))[0]
+                against("MQTT-4.5.0-1", f"{copy!r} waits or is lost, and there is room")
         most = session.limits.maximum_queued_messages
-        newest = session.newest
-        if most is not None and session.count > most:
-            came = newest is not None and newest.step == self.steps and newest.waiting
-            if came:
-                against("host", f"{session.client_id!r} queues {session.count}, {most} at most")
+        grew = session.counted_in == self.steps and session.count > session.count_before
+        if grew and most is not None and session.count > most:
+            # a bound that became smaller drives nobody out, but lets nobody in
+            against("host", f"{session.client_id!r} queues {session.count}, {most} at most")
 
     def _check_deadlines(self, next_deadline_at: float | None) -> None:
         first = self.alarms.first()
@@ -225,7 +225,7 @@ class Watch(Events, Notices, Actions):
     # ------------------------------------------------------------ for the end of a run
 
     def unfinished(self) -> list[str]:
-        """What is on its way: copies that wait or are in flight, and incoming QoS 2 exchanges.
+        """What is on its way: copies, retained messages called up, incoming QoS 2 exchanges.
 
         *Cost* O(all of it).
         """
@@ -236,4 +236,9 @@ class Watch(Events, Notices, Actions):
             for packet_id, copy in session.in_flight.items():
                 found.append(f"in flight as {packet_id}, phase {copy.phase}: {copy!r}")
             found += [f"{session.client_id!r} has not released {each}" for each in session.inbound]
+            found += [
+                f"{session.client_id!r} was not sent {entry!r}"
+                for topic_name, entry in session.called_up.items()
+                if self.alarms.retained.get(topic_name) is entry
+            ]
         return found

@@ -367,6 +367,17 @@ def retained_message_outlives_its_successor(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(router.Router, "_retain", wrong)
 
 
+def retained_messages_called_up_go_with_the_connection(patch: pytest.MonkeyPatch) -> None:
+    detach = router.Router._detach
+
+    def wrong(self: Any, link: Any, turn: Any) -> None:
+        session = link.session
+        detach(self, link, turn)
+        self._replays.pop(session, None)
+
+    patch.setattr(router.Router, "_detach", wrong)
+
+
 MUTANTS: tuple[Patch, ...] = (
     identifier_wraps_onto_one_in_flight,
     quota_of_one_more,
@@ -394,6 +405,7 @@ MUTANTS: tuple[Patch, ...] = (
     congestion_is_ignored,
     expired_messages_stay,
     retained_message_outlives_its_successor,
+    retained_messages_called_up_go_with_the_connection,
 )
 
 
