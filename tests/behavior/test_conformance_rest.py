@@ -495,6 +495,37 @@ def test_unsuback_comes_though_nothing_was_removed(version: int) -> None:
     assert alice.unsubscribe("a", packet_id=12) == [SendUnsuback(alice.connection, 12, (none,))]
 
 
+@spec("NN-7.1", "5.0 MQTT-3.8.4-8", "3.1.1 MQTT-3.8.4-6", "5.0 MQTT-3.3.1-13", "5.0 MQTT-3.3.4-3")
+def test_each_receiver_has_a_delivery_of_its_own() -> None:
+    """Of one message: its QoS, its flags, its identifier, and its own fate."""
+    world = World()
+    wanted = {
+        "low": Subscription("a", 0, subscription_id=1),
+        "kept": Subscription("a", 2, retain_as_published=True),
+        "middle": Subscription("a", 1, subscription_id=3),
+        "old": Subscription("a", 2),
+    }
+    clients = {}
+    for name, subscription in wanted.items():
+        clients[name] = world.connect(name, 4 if name == "old" else 5)
+        clients[name].subscribe(subscription)
+        clients[name].take()
+    world.publish("a", b"1", qos=2, retain=True)
+    seen = {name: client.deliveries()[0] for name, client in clients.items()}
+    assert {
+        name: (each.qos, each.retain, each.subscription_ids) for name, each in seen.items()
+    } == {
+        "low": (0, False, (1,)),
+        "kept": (2, True, ()),
+        "middle": (1, False, (3,)),
+        "old": (2, False, ()),
+    }
+    clients["kept"].pubrec(1, RC.QUOTA_EXCEEDED)
+    assert world.drops() == [("kept", b"1", "refused_by_client")]
+    assert clients["middle"].session.in_flight[0].packet_id == 1
+    assert clients["old"].pubrec(1) == [SendPubrel(clients["old"].connection, 1, OK)]
+
+
 # ---------------------------------------------------------------- refusals
 
 

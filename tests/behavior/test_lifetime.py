@@ -819,7 +819,7 @@ def test_no_local_goes_on_for_a_3_1_1_client() -> None:
     alice.lose()
     alice = world.connect(version=4, keep=True)
     alice.take()
-    alice.publish("a", b"own")
+    assert alice.publish("a", b"own") == []
     world.publish("a", b"others'")
     assert alice.received() == [b"others'"]
 

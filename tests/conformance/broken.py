@@ -17,7 +17,21 @@ from attrs import frozen
 
 from .ledger import ROOT, Ledger
 
-__all__ = ["Broken", "broken", "claimed", "copy", "run"]
+__all__ = ["Broken", "Change", "broken", "claimed", "copy", "run"]
+
+
+@frozen
+class Change:
+    """Whole lines of a module that stand there, exactly once, and what stands there instead."""
+
+    module: str
+    old: str
+    new: str
+
+    def made(self, text: str) -> str:
+        """The module with the change."""
+        assert text.count(self.old) == 1, f"{self.module} does not have exactly once:\n{self.old}"
+        return text.replace(self.old, self.new)
 
 
 @frozen
@@ -25,49 +39,49 @@ class Broken:
     """One way to break the library.
 
     Attributes:
-        module: File of the package.
         breaks: Statements, or duties of statements, that do not hold any more.
-        changes: Whole lines that stand there, exactly once, and what stands there instead.
+        changes: What breaks them.
     """
 
-    module: str
     breaks: tuple[str, ...]
-    changes: tuple[tuple[str, str], ...]
+    changes: tuple[Change, ...]
 
-    def applied(self, text: str) -> str:
-        """The module, broken."""
-        for old, new in self.changes:
-            assert text.count(old) == 1, f"{self.module} does not have exactly once:\n{old}"
-            text = text.replace(old, new)
-        return text
+    def applied(self, package: Path) -> dict[Path, str]:
+        """The modules that are changed, as they are then."""
+        texts: dict[Path, str] = {}
+        for change in self.changes:
+            path = package / change.module
+            texts[path] = change.made(texts.get(path) or path.read_text())
+        return texts
 
 
 def broken() -> list[Broken]:
     """All of them."""
-    found: list[Broken] = []
-    for block in re.split(r"\n\n", (Path(__file__).parent / "broken.txt").read_text().strip()):
-        head, *lines = block.split("\n")
-        match = re.fullmatch(r"@ (\S+): (.*)", head)
-        assert match is not None, head
-        assert all(line[0] in "-+" for line in lines), block
-        # "5.0 4.3.3-6" is short for "5.0 MQTT-4.3.3-6"
-        breaks = re.sub(r"(5\.0|3\.1\.1) ", r"\1 MQTT-", match[2]).split(", ")
-        found.append(Broken(f"{match[1]}.py", tuple(breaks), _changes(lines)))
-    return found
+    text = (Path(__file__).parent / "broken.txt").read_text().strip()
+    return [_parsed(block.split("\n")) for block in text.split("\n\n")]
 
 
-def _changes(lines: list[str]) -> tuple[tuple[str, str], ...]:
-    """Lines that go and lines that come, in pairs; the next pair begins where lines go again."""
-    pairs: list[tuple[str, str]] = []
-    before = "+"
+def _parsed(lines: list[str]) -> Broken:
+    """One block; the next change begins where lines go again."""
+    module, breaks = "", ""
+    changes: list[Change] = []
+    before = "@"
     for line in lines:
-        sign, text = line[0], f"{line[1:]}\n"
-        if sign == "-" and before == "+":
-            pairs.append(("", ""))
-        old, new = pairs[-1]
-        pairs[-1] = (old + text, new) if sign == "-" else (old, new + text)
+        sign, text = line[0], line[1:]
+        assert sign in "@-+", line
+        if sign == "@":
+            module, _, stated = text.strip().partition(": ")
+            breaks = breaks or stated
+        else:
+            if sign == "-" and before != "-":
+                changes.append(Change(f"{module}.py", "", ""))
+            last = changes.pop()
+            old, new = (text + "\n", "") if sign == "-" else ("", text + "\n")
+            changes.append(Change(last.module, last.old + old, last.new + new))
         before = sign
-    return tuple(pairs)
+    # "5.0 4.3.3-6" is short for "5.0 MQTT-4.3.3-6"
+    keys = re.sub(r"(5\.0|3\.1\.1) ", r"\1 MQTT-", breaks).split(", ")
+    return Broken(tuple(keys), tuple(changes))
 
 
 def claimed(statement: str, ledger: Ledger) -> set[str]:
@@ -91,9 +105,9 @@ def copy(target: Path) -> Path:
 
 def run(each: Broken, tree: Path, tests: set[str]) -> set[str]:
     """Break the copy, run these tests, mend it; the tests that failed."""
-    path = tree / "mqtt_sessions" / each.module
-    before = path.read_text()
-    path.write_text(each.applied(before))
+    changed = each.applied(tree / "mqtt_sessions")
+    before = {path: path.read_text() for path in changed}
+    _write(changed)
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider"]
     try:
         result = subprocess.run(
@@ -105,6 +119,11 @@ def run(each: Broken, tree: Path, tests: set[str]) -> set[str]:
             check=False,
         )
     finally:
-        path.write_text(before)
+        _write(before)
     assert result.returncode in (0, 1), result.stdout + result.stderr
     return set(re.findall(r"^FAILED (\S+?)(?:\[| - |$)", result.stdout, re.MULTILINE))
+
+
+def _write(texts: dict[Path, str]) -> None:
+    for path, text in texts.items():
+        path.write_text(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .broken import Broken, broken, claimed, copy, run
+from .broken import Broken, Change, broken, claimed, copy, run
 from .ledger import PACKAGE, Ledger
 from .tables import DUTIES
 
@@ -19,12 +19,12 @@ BROKEN = broken()
 
 
 def ident(each: Broken) -> str:
-    return f"{BROKEN.index(each)}-{each.module}-{each.breaks[0]}"
+    return f"{BROKEN.index(each)}-{each.changes[0].module}-{each.breaks[0]}"
 
 
 @pytest.mark.parametrize("each", BROKEN, ids=ident)
 def test_what_is_broken_on_purpose_is_still_there(each: Broken, ledger: Ledger) -> None:
-    each.applied((PACKAGE / each.module).read_text())
+    each.applied(PACKAGE)
     for statement in each.breaks:
         assert claimed(statement, ledger), statement
 
@@ -61,4 +61,4 @@ def test_with_a_statement_broken_a_test_that_claims_it_fails(
 def test_copy_that_is_not_broken_passes(tree: Path, ledger: Ledger) -> None:
     every = set().union(*(claimed(key, ledger) for key in ledger.proofs))
     first = (tree / "mqtt_sessions" / "errors.py").read_text().splitlines(keepends=True)[0]
-    assert run(Broken("errors.py", (), ((first, first),)), tree, every) == set()
+    assert run(Broken((), (Change("errors.py", first, first),)), tree, every) == set()
