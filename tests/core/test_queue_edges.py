@@ -181,6 +181,21 @@ def test_holes_in_front_are_stepped_over_and_counted_off() -> None:
         assert queue.size == sum(size_in_queue(each.message) for each in queue)
 
 
+@pytest.mark.parametrize("count", range(2, 12))
+@pytest.mark.parametrize("holes", [1, 2, 3])
+def test_what_waits_in_front_of_holes_is_not_lost(count: int, holes: int) -> None:
+    queue = filled(count)
+    for number in range(min(holes, count // 2)):
+        queue.push(delivery(100 + number, qos=0))
+    while queue.pop_oldest_qos0() is not None:
+        pass
+    taken = []
+    while (each := queue.pop()) is not None:
+        taken.append(int(each.message.payload))
+        queue.check()
+    assert taken == list(range(count))
+
+
 def test_peek_forgets_nothing_and_takes_nothing() -> None:
     queue = filled(3, expires_at=5.0)
     assert queue.peek() is queue.peek() is queue.items[0]
@@ -230,8 +245,17 @@ def test_no_slot_is_looked_at_twice_for_its_qos() -> None:
     assert [each.looks for each in waiting] == [1] * 100
     assert [each.looks for each in late] == [1, 0, 0]
     assert queue.pop_oldest_qos0() is late[1]
-    assert queue.pop_oldest_qos0() is None
+    for _ in range(2):
+        assert queue.pop_oldest_qos0() is None
     assert [each.looks for each in late] == [1, 1, 1]
+    assert [each.looks for each in waiting] == [1] * 100
+
+
+def test_many_messages_are_looked_through_to_their_end() -> None:
+    queue = filled(300)
+    assert queue.pop_oldest_qos0() is None
+    queue.push(delivery(300, qos=0))
+    assert queue.pop_oldest_qos0() is not None
 
 
 def test_expiries_are_sorted_out_when_they_are_more_than_twice_the_slots_and_eight() -> None:
@@ -254,6 +278,35 @@ def test_expiries_are_sorted_out_when_they_are_more_than_twice_the_slots_and_eig
         assert queue.pop() is not None
         assert queue.next_expiry() == 1e6 - number
     assert sorted_out > 2
+
+
+GONE = -1
+"""A position that no slot has: what an expiry notes whose message has left."""
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 8, 9, 16, 24])
+@pytest.mark.parametrize("too_many", [False, True])
+def test_the_bound_of_expiries_is_kept_to_the_entry(slots: int, too_many: bool) -> None:
+    queue = filled(slots - 1)
+    order = queue._ordered()
+    count = 2 * slots + 8 + too_many
+    order.expiries = [(1.0, GONE)] * count
+    queue.push(delivery(0, expires_at=5.0))
+    assert len(order.expiries) == (1 if too_many else count + 1)
+    assert queue.next_expiry() == 5.0
+
+
+def test_sorting_out_leaves_a_heap() -> None:
+    queue = Queue()
+    for number, expires_at in enumerate((5.0, 6.0, 7.0, 3.0)):
+        queue.push(delivery(number, expires_at=expires_at))
+    order = queue._ordered()
+    # a heap, whose entries for what waits are none without the others
+    heap = [(1.0, GONE), (5.0, 0), (2.0, GONE), (6.0, 1), (7.0, 2), (3.0, 3)]
+    order.expiries = heap + [(100.0, GONE)] * 30
+    queue.push(delivery(4, expires_at=50.0))
+    assert len(order.expiries) == 5
+    assert queue.next_expiry() == 3.0
 
 
 def test_of_many_expiries_the_earliest_is_next_after_they_were_sorted_out() -> None:
@@ -292,13 +345,23 @@ def test_bytes_are_counted_on_from_when_they_are_first_asked_for() -> None:
     [
         (Message("topic", b"12"), 7),
         (Message("t", b"12", content_type="abc", response_topic="defg"), 10),
+        (Message("t", content_type="abc", response_topic="abcde"), 9),
         (Message("t", correlation_data=b""), 1),
+        (Message("t", user_properties=(("n" * 70, "v" * 71),)), 1 + 64 + 141),
         (Message("é", user_properties=(("é", "ü"),)), 2 + 64 + 4),
         (Message("t", user_properties=(("ab", "cde"), ("", ""))), 1 + 64 + 5 + 64),
     ],
 )
 def test_what_a_copy_counts(message: Message, size: int) -> None:
     assert size_in_queue(message) == size
+
+
+def test_bytes_that_are_counted_are_not_counted_anew() -> None:
+    queue = filled(3, expires_at=5.0)
+    assert queue.count_bytes() == 6
+    assert queue._order is not None
+    queue._order.size = 99
+    assert (queue.size, queue.count_bytes()) == (99, 99)
 
 
 def test_a_queue_keeps_what_it_is_told_to_count() -> None:
