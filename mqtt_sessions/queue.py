@@ -152,9 +152,7 @@ class Queue:
             self._head = head
             self._trim()
             return delivery
-        self._head = head
-        self._trim()
-        return None
+        return None  # only where there is no slot: one that holds something is always left
 
     def peek(self) -> Delivery | None:
         """The oldest; None if nothing waits. *Cost* O(1) amortized over the drops."""
@@ -166,7 +164,6 @@ class Queue:
             assert self._order is not None
             self._order.dead -= 1
             self._head += 1
-        self._trim()
         return None
 
     def pop_oldest_qos0(self) -> Delivery | None:
@@ -235,7 +232,7 @@ class Queue:
 
     def _waits(self, order: _Order, position: int) -> bool:
         index = position - order.base
-        return self._head <= index < len(self.items) and self.items[index] is not None
+        return self._head <= index and self.items[index] is not None
 
     def _note_expiry(self, order: _Order, expires_at: float, position: int) -> None:
         expiries = order.expiries
