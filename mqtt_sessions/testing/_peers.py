@@ -91,6 +91,8 @@ class Wire:
     """A network connection, with what is on its way on it.
 
     Attributes:
+        connection: The host's name for it.
+        number: They are numbered in order of opening.
         inbox: What the server did and the client has not read.
         outbox: Events that the server has not seen, `ConnectionLost` the last of all.
         up: The client's end is there.
@@ -98,10 +100,11 @@ class Wire:
         congested: The host reported it as congested.
     """
 
-    __slots__ = ("closed", "congested", "connection", "inbox", "outbox", "peer", "up")
+    __slots__ = ("closed", "congested", "connection", "inbox", "number", "outbox", "peer", "up")
 
-    def __init__(self, connection: int, peer: Peer) -> None:
-        self.connection = connection
+    def __init__(self, number: int, peer: Peer) -> None:
+        self.number = number
+        self.connection = f"{peer.client_id}#{number}"  # so that a transcript names who it is
         self.peer = peer
         self.inbox: deque[Action] = deque()
         self.outbox: deque[Event] = deque()

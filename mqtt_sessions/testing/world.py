@@ -176,7 +176,7 @@ class World:
         self.chaos = True
         self.crashes = 0
         self.crash_rate = 1 / 3000
-        self._known: dict[int, Wire] = {}
+        self._known: dict[str, Wire] = {}
         self._connections = 0
         self._numbers = 0
         self._log: deque[tuple[float, Event | None, Outcome | None, float | None]] = deque(
@@ -234,11 +234,11 @@ class World:
         self._judge(event, now, outcome, False)
         return outcome
 
-    def _opening(self, connection: int) -> Wire:
+    def _opening(self, connection: str) -> Wire:
         for peer in self.peers:
             if peer.wire is not None and peer.wire.connection == connection:
                 return peer.wire
-        return Wire(connection, self.peers[0])
+        raise AssertionError(f"nobody opened {connection}")
 
     def _timeout(self, limit: int | None = None) -> None:
         now = self.now
@@ -270,11 +270,11 @@ class World:
             return
         known, mark = self._known, self.mark
         for action in actions:
-            connection: int = action.connection  # type: ignore[union-attr, assignment]
-            mark = mark * 31 + connection + _KINDS[type(action)]
+            connection: Any = action.connection  # type: ignore[union-attr]
             wire = known.get(connection)
             if wire is None:
                 continue
+            mark = mark * 31 + wire.number + _KINDS[type(action)]
             if type(action) is CloseConnection:
                 wire.closed = True
             if wire.up:
@@ -287,7 +287,7 @@ class World:
 
     def _check_friend(self, notice: PeerErrorDetected) -> None:
         """Nobody who follows the standard is closed for a fault; 3.x is for want of words."""
-        wire = self._known.get(notice.connection)  # type: ignore[call-overload]
+        wire = self._known.get(str(notice.connection))
         if wire is None or not isinstance(wire.peer, Friend):
             return
         code = notice.reason_code
