@@ -251,6 +251,17 @@ def test_no_slot_is_looked_at_twice_for_its_qos() -> None:
     assert [each.looks for each in waiting] == [1] * 100
 
 
+def test_no_slot_is_looked_at_twice_before_what_was_found() -> None:
+    queue = Queue()
+    waiting = [Looked(qos) for qos in (1, 1, 1, 0, 1, 0)]
+    for each in waiting:
+        queue.push(cast("Delivery", each))
+    assert queue.pop_oldest_qos0() is waiting[3]
+    assert [each.looks for each in waiting] == [1, 1, 1, 1, 0, 0]
+    assert queue.pop_oldest_qos0() is waiting[5]
+    assert [each.looks for each in waiting] == [1] * 6
+
+
 def test_many_messages_are_looked_through_to_their_end() -> None:
     queue = filled(300)
     assert queue.pop_oldest_qos0() is None
@@ -347,6 +358,7 @@ def test_bytes_are_counted_on_from_when_they_are_first_asked_for() -> None:
         (Message("t", b"12", content_type="abc", response_topic="defg"), 10),
         (Message("t", content_type="abc", response_topic="abcde"), 9),
         (Message("t", correlation_data=b""), 1),
+        (Message("t", user_properties=(("n" * 70, ""),)), 1 + 64 + 70),
         (Message("t", user_properties=(("n" * 70, "v" * 71),)), 1 + 64 + 141),
         (Message("é", user_properties=(("é", "ü"),)), 2 + 64 + 4),
         (Message("t", user_properties=(("ab", "cde"), ("", ""))), 1 + 64 + 5 + 64),
