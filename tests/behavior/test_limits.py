@@ -34,11 +34,22 @@ from mqtt_sessions import (
     Will,
 )
 
-from .helpers import RC, Client, World, all_versions, closed_with, numbered, old_versions, spec
+from .helpers import (
+    RC,
+    Client,
+    World,
+    all_versions,
+    closed_with,
+    fault,
+    numbered,
+    old_versions,
+    spec,
+)
 
 # ---------------------------------------------------------------- sessions
 
 
+@fault(40)
 @all_versions
 def test_cap_of_sessions_refuses_new_ones_only(version: int) -> None:
     world = World(limits=SessionLimits(maximum_sessions=2))

@@ -16,6 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from .ledger import ROOT, Ledger
+from .marks import Mark
 
 __all__ = ["Broken", "Change", "broken", "claimed", "copy", "run"]
 
@@ -39,7 +40,7 @@ class Broken:
     """One way to break the library.
 
     Attributes:
-        breaks: Statements, or duties of statements, that do not hold any more.
+        breaks: Statements or duties of statements that do not hold then, faults that are there.
         changes: What breaks them.
     """
 
@@ -85,11 +86,18 @@ def _parsed(lines: list[str]) -> Broken:
 
 
 def claimed(statement: str, ledger: Ledger) -> set[str]:
-    """The tests that claim to prove a statement or one duty of it, as pytest names them."""
+    """The tests that claim to prove a statement, one duty of it, or to rule out a fault."""
+    if statement.startswith("fault "):
+        return _names(ledger.faults[int(statement.removeprefix("fault "))])
     match = re.fullmatch(r"(.*?)(?: \(([a-z])\))?", statement)
     assert match is not None
     key, duty = match.groups()
     marks = ledger.proofs[key] if duty is None else ledger.duties[key, duty]
+    return _names(marks)
+
+
+def _names(marks: list[Mark]) -> set[str]:
+    """As pytest names them."""
     return {f"tests/{mark.path}::{mark.test.replace('.', '::')}" for mark in marks}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FAULTS", "LATER"]
+__all__ = ["FAULTS", "LATER", "PARTLY"]
 
 FAULTS: dict[int, str] = {
     1: "A packet identifier wraps onto one that is in flight, in either phase.",
@@ -62,3 +62,13 @@ LATER: dict[int, str] = {
     42: "Journals come later.",
 }
 """Faults of what is not there yet."""
+
+PARTLY: dict[int, str] = {
+    14: "Through a snapshot; through a journal later.",
+    17: "Through a snapshot; through a journal later.",
+    33: "Behind $share/ with shared subscriptions, later.",
+    35: "Through a snapshot; through a journal later.",
+    39: "Priorities and queues of groups come later.",
+    40: "In counts; bytes in flight come later.",
+}
+"""What of a fault is ruled out, where that is not all of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from .citations import Place
-from .faults import FAULTS
+from .faults import FAULTS, PARTLY
 from .faults import LATER as LATER_FAULTS
 from .ledger import ROOT, Ledger
 from .marks import Mark
@@ -96,10 +96,10 @@ def _conformance(ledger: Ledger) -> Iterator[str]:
             for statement in proven:
                 yield from _entry(ledger, statement)
     yield from ("", "## Unnumbered rules", "")
-    yield "What each of them says is in [Unnumbered rules](unnumbered-rules.md)."
+    yield "[Unnumbered rules](unnumbered-rules.md) has them in one table, with their sections."
     for statement in rules().values():
         if ledger.wants_proof(statement.key) or statement.key in ledger.proofs:
-            yield from _entry(ledger, statement, words=False)
+            yield from _entry(ledger, statement)
     yield from _left_to_others(ledger)
     yield from _deviations()
     yield from _faults(ledger)
@@ -143,12 +143,11 @@ def _count(keys: Iterable[str], table: Mapping[str, str]) -> int:
     return sum(key in table for key in keys)
 
 
-def _entry(ledger: Ledger, statement: Statement, *, words: bool = True) -> Iterator[str]:
+def _entry(ledger: Ledger, statement: Statement) -> Iterator[str]:
     key = statement.key
     name = key.split(" ")[-1]
-    said = f": {statement.words}." if words else ""
     binds = " *(binds the client)*" if statement.binds == "client" else ""
-    yield from ("", f"**{name}**{said}{binds}", "")
+    yield from ("", f"**{name}**: {statement.words.removesuffix('.')}.{binds}", "")
     places = ledger.places_of(key)
     if places:
         yield f"- code: {_places(places)}"
@@ -253,7 +252,8 @@ def _faults(ledger: Ledger) -> Iterator[str]:
     )
     for number, words in FAULTS.items():
         shown = LATER_FAULTS.get(number) or _tests(ledger.faults.get(number, []))
-        yield f"{number}. {words} {shown}"
+        rest = f" *{PARTLY[number]}*" if number in PARTLY else ""
+        yield f"{number}. {words} {shown}{rest}"
 
 
 def _by_area(members: Iterable[Statement]) -> dict[str, list[Statement]]:

@@ -68,6 +68,7 @@ def test_what_is_left_out_is_left_out_for_one_reason() -> None:
     assert len(set(left_out)) == len(left_out)
     assert not set(left_out) & {*tables.DUTIES, *tables.BY_CONSTRUCTION}
     assert set(faults.LATER) <= set(faults.FAULTS)
+    assert set(faults.PARTLY) <= set(faults.FAULTS) - set(faults.LATER)
 
 
 def test_only_a_client_or_a_member_of_a_shared_subscription_is_not_there_yet(
