@@ -287,7 +287,7 @@ class Queue:
         order = self._order
         assert 0 <= self._head <= len(self.items)
         assert all(slot is None for slot in self.items[: self._head])
-        assert len(self) == sum(1 for _ in self)  # the slots in between that are counted empty are
+        assert len(self) == sum(1 for _ in self)  # what is counted empty is empty
         assert bool(self.items) == (len(self) > 0)  # what tells whether anything waits
         if order is None:
             assert all(delivery.expires_at is None for delivery in self)
