@@ -422,9 +422,12 @@ class Lifetime(Routing):
             if connection is None or interval is None or connection.protocol_version == 5:
                 continue
             for exchange in session.in_flight:
-                held_back = connection.congested and exchange.phase != AWAITING_PUBCOMP
-                if not held_back and exchange not in connection.resend:
-                    found.append(exchange.sent_at + interval)
+                at = max(exchange.sent_at, exchange.held_at) + interval
+                if connection.congested and exchange.phase != AWAITING_PUBCOMP:
+                    if at <= self.now:
+                        exchange.held_at = self.now  # the next try is an interval later
+                elif exchange not in connection.resend:
+                    found.append(at)
         return found
 
     def _elapse(self, now: float) -> None:

@@ -64,6 +64,8 @@ class Settling(Sending):
         for session in (*self._ended, *self.sessions.values()):
             self._settle_queue(session)
         for session in self.sessions.values():
+            if not self._notices_given:
+                self._doubt(session)
             self._settle_bounds(session)
         for connection in self.connections.values():
             self._settle_connection(connection)
@@ -100,12 +102,6 @@ class Settling(Sending):
             first = connection.rerelease[0].packet_id
             rule = connection.cite("MQTT-4.4.0-1")
             raise Disagreement(rule, f"{connection.name!r} is owed PUBREL {first} again")
-        if not self._notices_given:
-            for exchange in connection.resend:
-                gone = self._may_be_given_up(connection, session, exchange)
-                exchange.doubtful = exchange.doubtful or gone
-            for copy in session.queue:
-                copy.doubtful = copy.doubtful or self._too_large(connection, copy)
         if not connection.congested:
             self._settle_sendable(connection, session)
 
@@ -283,6 +279,17 @@ class Settling(Sending):
         if connection is None or connection.congested or session.queue[0] is not copy:
             return False
         return self._room(connection) > 0
+
+    def _doubt(self, session: ModelSession) -> None:
+        """What is too large for this connection may be gone, and the subject does not tell."""
+        connection = session.connection
+        if connection is None:
+            return
+        for exchange in connection.resend:
+            gone = self._may_be_given_up(connection, session, exchange)
+            exchange.doubtful = exchange.doubtful or gone
+        for copy in session.queue:
+            copy.doubtful = copy.doubtful or self._too_large(connection, copy)
 
     def _settle_bounds(self, session: ModelSession) -> None:
         limits = session.limits

@@ -220,10 +220,10 @@ class Packets(Lifetime):
             exchange.phase = AWAITING_PUBCOMP
             self.serial += 1
             exchange.released = self.serial
-            exchange.sent_at = self.now
             session.remember(exchange.copy.message, "released")
             if exchange in connection.resend:
                 connection.resend.remove(exchange)
+        exchange.sent_at = self.now
         # MQTT-4.3.3-4; NN-7.6: again for a repeat
         rule = connection.cite("MQTT-4.3.3-4", "MQTT-4.3.3-1")
         self._owe(connection, Owed(SendPubrel, rule, packet_id, (SUCCESS,)))

@@ -230,6 +230,10 @@ class Routing:
         clears = message.payload == b"" or arrived.expires_at == arrived.received_at  # NN-9.4
         rivals = []
         if old is not None:
+            at = old.copy.expires_at
+            if at is not None and at <= self.now:  # a late timer: it had expired by now
+                gone = RetainedMessageDropped(old.copy.message, DropReason.EXPIRED)
+                self._tell(gone, required=False)
             # Two publishers at one instant: nothing says whose is the later one.
             rivals = [
                 each

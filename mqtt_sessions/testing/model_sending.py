@@ -362,7 +362,8 @@ class Sending(Packets):
             if topic_name != action.delivery.message.topic_name:
                 continue
             entry = self.retained.get(topic_name)
-            for value in twin.pending.get(topic_name, [] if entry is None else [entry.copy]):
+            values = twin.pending.get(topic_name, [])
+            for value in values if entry is None else [*values, entry.copy]:
                 copies = [self._as_called_up(value, each) for each in replay.subscriptions]
                 found += [(copy, twin) for copy in copies if _is(action, copy)]
         return found
@@ -428,6 +429,9 @@ class Sending(Packets):
             for each in session.replays.values():
                 newest = each.superseded.get(topic_name, -1)
                 each.superseded[topic_name] = max(newest, copy.serial)
+                entry = self.retained.get(topic_name)
+                if entry is not None and entry.copy.received_at == copy.received_at:
+                    each.excused.append(topic_name)  # of one instant: which is newer is open
         session.remember(copy.message, "sent")
         if copy.qos == 0:
             return

@@ -198,6 +198,7 @@ class Exchange:
         phase: AWAITING_PUBACK, AWAITING_PUBREC or AWAITING_PUBCOMP.
         sent_on: Connection whose quota it holds a unit of; None: of none [NN-10.8].
         sent_at: When its packet was sent last.
+        held_at: When a retry was due last that congestion held back.
         told: Interval of the first transmission.
         retain: RETAIN flag of the first transmission; one resumed by the other version may keep it.
         released: Place among the PUBRECs [MQTT-4.6.0-4].
@@ -212,6 +213,7 @@ class Exchange:
     told: int | None
     retain: bool
     released: int = 0
+    held_at: float = -1e308
     doubtful: bool = False
 
 
