@@ -106,7 +106,12 @@ def _payload(payload: bytes) -> str:
 
 def _message(message: Message, qos: int, retain: bool) -> str:
     flag = " RETAIN" if retain else ""
-    return f"{message.topic_name} {_payload(message.payload)} QoS {qos}{flag}"
+    return f"{_word(message.topic_name)} {_payload(message.payload)} QoS {qos}{flag}"
+
+
+def _word(text: str) -> str:
+    """A text as it stands, or quoted where nobody would see it."""
+    return text if text.isprintable() and text.strip() else repr(text)
 
 
 def _number(number: float) -> str:
@@ -128,11 +133,15 @@ def _shown(given: object) -> str:
         return _message(given, given.qos, given.retain)
     if isinstance(given, Subscription):
         return " ".join(
-            [given.topic_filter, f"QoS {given.qos}", *_differing(given, {"topic_filter", "qos"})]
+            [
+                _word(given.topic_filter),
+                f"QoS {given.qos}",
+                *_differing(given, {"topic_filter", "qos"}),
+            ]
         )
     if isinstance(given, (ExpiryPolicy, SessionLimits)):
         return f"({' '.join(_differing(given, set()))})"
-    return str(given)
+    return _word(str(given))
 
 
 def _differing(given: Any, without: Iterable[str]) -> Iterator[str]:
@@ -141,6 +150,8 @@ def _differing(given: Any, without: Iterable[str]) -> Iterator[str]:
         held = getattr(given, field.name)
         if field.name in without or held == field.default or held is None:
             continue
+        if field.name == "dup" and not held:
+            continue  # of SendPublish, where it has no default
         name = _WORDY.get(field.name, field.name)
         yield f"{name}={_shown(held)}" if name else _shown(held)
 
