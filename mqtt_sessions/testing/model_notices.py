@@ -1,4 +1,4 @@
-"""The reference model, part 5: what was told, what was dropped, and what is still owed."""
+"""The reference model, part 6: what was told, what was dropped, and what is still owed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference model, part 4: every packet that the subject sends is held against the rules."""
+"""The reference model, part 5: every packet that the subject sends is held against the rules."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ from mqtt_sessions.actions import (
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
-from mqtt_sessions.subscriptions import Subscription
-from mqtt_sessions.testing.model_packets import Packets
+from mqtt_sessions.testing.model_replays import (
+    Complaint,
+    Replaying,
+    is_message,
+    settle_rivals,
+)
 from mqtt_sessions.testing.model_values import (
     AWAITING_PUBACK,
     AWAITING_PUBCOMP,
@@ -38,9 +42,7 @@ from mqtt_sessions.testing.model_values import (
     matches,
 )
 
-__all__ = ["Sending", "is_superseded"]
-
-Complaint = tuple[str, str]
+__all__ = ["Sending"]
 
 # What a packet breaks that nothing asked for.
 UNASKED = {
@@ -64,7 +66,7 @@ PROPERTIES = (
 )
 
 
-class Sending(Packets):
+class Sending(Replaying):
     """What may be sent, and when."""
 
     def _observe_action(self, action: Action) -> None:
@@ -194,7 +196,7 @@ class Sending(Packets):
     def _why_in_use(
         self, connection: ModelConnection, exchange: Exchange, action: SendPublish
     ) -> Complaint:
-        same = _is(action, exchange.copy)
+        same = is_message(action, exchange.copy)
         if same and exchange.phase == AWAITING_PUBCOMP:
             return connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1"), f"PUBREL was sent: {action}"
         if same:
@@ -225,14 +227,14 @@ class Sending(Packets):
     ) -> None:
         rule = connection.cite("MQTT-4.4.0-1")
         if exchange is None:
-            if any(_is(action, copy) for copy in session.queue):
+            if any(is_message(action, copy) for copy in session.queue):
                 first = connection.cite(f"MQTT-4.3.{action.delivery.qos + 1}-2", "MQTT-4.3.2-1")
                 raise Disagreement(first, f"a first transmission has DUP 0: {action}")
             raise Disagreement(rule, f"nothing in flight has this identifier: {action}")
         if exchange.phase == AWAITING_PUBCOMP:
             rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
             raise Disagreement(rule, f"its PUBREL was sent: {action}")
-        if not _is(action, exchange.copy) or action.delivery.qos != exchange.copy.qos:
+        if not is_message(action, exchange.copy) or action.delivery.qos != exchange.copy.qos:
             was = exchange.copy.message
             raise Disagreement(rule, f"the identifier stands for {was}: {action}")
         if exchange in connection.resend:
@@ -271,7 +273,7 @@ class Sending(Packets):
     ) -> None:
         found: list[tuple[Copy, Replay | None]] = []
         for copy in session.queue:
-            if _is(action, copy) and self._is_sendable(connection, copy):
+            if is_message(action, copy) and self._is_sendable(connection, copy):
                 found.append((copy, None))
         for each in session.replays.values():
             found += [(copy, each) for copy in self._called_up(each, session, action)]
@@ -301,97 +303,11 @@ class Sending(Packets):
             complaints.append(complaint)
         raise Disagreement(*complaints[0])
 
-    def _is_owed(self, session: ModelSession, replay: Replay | None, copy: Copy) -> bool:
-        """Whether a SUBSCRIBE called up just this, and nothing has changed since."""
-        if replay is None:
-            return True
-        topic_name = copy.message.topic_name
-        entry, values = self.retained.get(topic_name), replay.pending.get(topic_name, [])
-        if replay.optional or entry is None or entry.doubtful or entry.rivals:
-            return False
-        if len(values) != 1 or entry.copy is not values[0] or copy.serial != entry.copy.serial:
-            return False
-        own = copy.publisher == session.client_id
-        if own and any(each.no_local for each in replay.subscriptions):
-            return False
-        if topic_name in replay.excused or is_superseded(replay, copy):
-            return False
-        connection = session.connection
-        for each in replay.subscriptions:
-            if connection is not None and self._too_large(
-                connection, self._as_called_up(entry.copy, each)
-            ):
-                return False  # MQTT-3.1.2-25
-        # NN-14.2: one of QoS 0 may be discarded at any time, and who gives no notices does not tell
-        return self._notices_given or copy.message.qos > 0
-
     def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
         if copy.must_go is DropReason.SESSION_ENDED:
             # Two ends at one instant: what came in that instant may have gone out before
             return connection.closed_in == self.step and copy.step == self.step
         return copy.must_go is None
-
-    def _called_up(self, replay: Replay, session: ModelSession, action: SendPublish) -> list[Copy]:
-        """Retained messages that this PUBLISH may be; as they would be sent [NN-12.6, NN-14.5]."""
-        topic_name = action.delivery.message.topic_name
-        values = list(replay.pending.get(topic_name, ()))
-        if any(matches(each.topic_filter, topic_name) for each in replay.subscriptions):
-            entry = self.retained.get(topic_name)
-            if entry is not None:
-                newer = (entry.copy, *entry.rivals)
-                values += [
-                    each
-                    for each in newer
-                    if each not in values
-                    and (topic_name in replay.pending or each.serial > replay.serial)
-                ]
-        found: list[Copy] = []
-        for value in values:
-            if not _is(action, value) or (value.expires_at or self.now + 1) <= self.now:
-                continue
-            for subscription in replay.subscriptions:
-                if subscription.no_local and value.publisher == session.client_id:
-                    continue
-                found.append(self._as_called_up(value, subscription))
-        return found
-
-    def _of_twins(self, replay: Replay, action: SendPublish) -> list[tuple[Copy, Replay | None]]:
-        """What a replay is credited with may have been its twin's; then this is its own."""
-        found: list[tuple[Copy, Replay | None]] = []
-        for topic_name, twin in replay.twins:
-            if topic_name != action.delivery.message.topic_name:
-                continue
-            entry = self.retained.get(topic_name)
-            values = twin.pending.get(topic_name, [])
-            for value in values if entry is None else [*values, entry.copy]:
-                copies = [self._as_called_up(value, each) for each in replay.subscriptions]
-                found += [(copy, twin) for copy in copies if _is(action, copy)]
-        return found
-
-    def _as_called_up(self, value: Copy, subscription: Subscription) -> Copy:
-        """A retained message as a SUBSCRIBE calls it up [NN-12.6, NN-14.5]."""
-        qos = min(value.message.qos, subscription.qos)  # MQTT-3.8.4-8, NN-14.1
-        number = subscription.subscription_id
-        return Copy(
-            message=value.message,
-            qos=subscription.qos if self.options.upgrade_qos else qos,
-            retain=True,  # NN-12.6, 3.1.1 MQTT-3.3.1-8
-            ids=() if number is None else (number,),
-            received_at=value.received_at,
-            expires_at=value.expires_at,
-            told=value.told,
-            publisher=value.publisher,
-            serial=value.serial,
-            step=self.step,
-            is_retained=True,
-        )
-
-    def _superseded(
-        self, connection: ModelConnection, replay: Replay, copy: Copy, action: SendPublish
-    ) -> Complaint | None:
-        if is_superseded(replay, copy):
-            return "NN-14.6", f"a newer live message of the topic was sent already: {action}"
-        return None
 
     def _first_sent(
         self,
@@ -419,7 +335,7 @@ class Sending(Packets):
             replay.sent.append(copy.serial)
             entry = self.retained.get(topic_name)
             if entry is not None and entry.rivals:
-                _settle_rivals(entry, copy)
+                settle_rivals(entry, copy)
         else:
             for earlier in session.queue[: session.queue.index(copy)]:
                 older = earlier.serial < copy.serial
@@ -520,17 +436,17 @@ class Sending(Packets):
         message = action.delivery.message
         topic_name = message.topic_name
         for exchange in session.in_flight:
-            if _is(action, exchange.copy):
+            if is_message(action, exchange.copy):
                 if exchange.phase == AWAITING_PUBCOMP:
                     rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
                     return rule, f"the receiver has it: {action}"
                 return connection.cite("MQTT-4.4.0-1"), f"it is in flight already: {action}"
         for copy in session.queue:
-            if _is(action, copy) and copy.must_go is not None:
+            if is_message(action, copy) and copy.must_go is not None:
                 rule = {DropReason.EXPIRED: "MQTT-3.3.2-5"}.get(copy.must_go, "host")
                 return rule, f"it was dropped as {copy.must_go.value}: {action}"
         for each in session.replays.values():
-            if any(_is(action, copy) for copy in each.pending.get(topic_name, ())):
+            if any(is_message(action, copy) for copy in each.pending.get(topic_name, ())):
                 return "MQTT-3.3.2-5", f"it has expired: {action}"
         return self._why_never(connection, session, message, action)
 
@@ -566,26 +482,3 @@ class Sending(Packets):
         if fate is not None:
             return "NN-12.3", f"it was {fate} already: {action}"
         return connection.cite("MQTT-3.3.2-3"), f"nobody published it: {action}"
-
-
-def _is(action: SendPublish, copy: Copy) -> bool:
-    message = action.delivery.message
-    return message.topic_name == copy.message.topic_name and message.payload == copy.message.payload
-
-
-def is_superseded(replay: Replay, copy: Copy) -> bool:
-    """Whether a live message that was sent since is newer, or the same one [NN-14.6].
-
-    The same one that came before the SUBSCRIBE is due twice: as a live message, and called up.
-    """
-    newest = replay.superseded.get(copy.message.topic_name, -1)
-    if copy.serial in replay.sent:
-        return True
-    return copy.serial < newest or (copy.serial == newest and copy.serial > replay.serial)
-
-
-def _settle_rivals(entry: Any, copy: Copy) -> None:
-    for each in (entry.copy, *entry.rivals):
-        if each.serial == copy.serial:
-            entry.copy, entry.rivals = each, []
-            return
