@@ -159,6 +159,14 @@ def test_a_filter_that_sorts_before_the_wildcards_is_no_wildcard() -> None:
     assert [each.topic_name for each in world.store.retained("!/+")] == ["!/a"]
 
 
+def test_a_long_page_of_retained_messages_ends_where_it_should() -> None:
+    world = World()
+    for number in range(302):
+        world.store.handle(MessagePublished(Message(f"t/{number:03}", b"m", 0, True)), 0.0)
+    page = world.store.retained("t/+", limit=300)
+    assert (len(page), page[-1].topic_name) == (300, "t/299")
+
+
 # ---------------------------------------------------------------- many packets at once
 
 

@@ -19,6 +19,7 @@ from mqtt_sessions import (
     PingReceived,
     PublishReceived,
     Session,
+    SessionDiscarded,
     SessionLimits,
     SessionStore,
 )
@@ -268,6 +269,9 @@ FAULTS_OF_A_STORE: dict[str, Callable[[SessionStore], object]] = {
     "a subscription of nobody": lambda store: store._tree.add(
         Route(store._sessions["a"], "nobody", 0)
     ),
+    "a subscription of nobody, behind all others": lambda store: store._tree.add(
+        Route(store._sessions["a"], "zzz", 0)
+    ),
     "another subscription in its place": lambda store: (
         store._tree.remove(_route(store, "a")),
         store._tree.add(Route(store._sessions["a"], "t", 2)),
@@ -308,6 +312,15 @@ def _fanning_out() -> SessionStore:
     world.store.handle_timeout(world.now + 5, 2)
     assert len(world.store._fanouts) == 1
     return world.store
+
+
+def test_a_fan_out_to_all_sessions_that_are_left_is_sound() -> None:
+    store = _fanning_out()
+    left = {session.client_id for session in store._fanouts[0].remaining}
+    for client_id in set(store) - left:
+        store.handle(SessionDiscarded(client_id), 5.0)
+    assert set(store) == left
+    store.check()
 
 
 FAULTS_OF_A_FANOUT: dict[str, Callable[[SessionStore], object]] = {

@@ -4,80 +4,110 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .mutants import MODULES, Mutant, mutants_of
+from .mutants import MODULES, ROOT, Mutant, mutants_of
 from .runner import Result, limit_examples, measure, run
+from .survivors import Survivor, known, table
 
-TESTS = ("tests/core", "tests/behavior")
 GOAL = 0.9
+TESTS = ("tests/core", "tests/behavior", "tests/kit")
+_CORE = {
+    "flows": ("tables", "flow_rows"),
+    "queue": ("queue", "queue_edges", "checks"),
+    "deadlines": ("deadlines", "deadline_costs", "checks"),
+    "session": ("session_alone", "views", "restored_edges", "snapshots", "pages_and_counters"),
+    "store": ("pages_and_counters", "views", "restored_edges", "handle_many", "snapshots"),
+}
+NEAR = {
+    module: tuple(f"tests/core/test_{name}.py" for name in names) for module, names in _CORE.items()
+}
+"""The tests that are tried first: with few examples for each property they kill almost all."""
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; none: all")
-    parser.add_argument("--tests", nargs="+", default=TESTS, help="files and directories")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="a sample: each Nth")
     parser.add_argument(
-        "--budget",
-        type=float,
-        default=float("inf"),
-        metavar="SECONDS",
-        help="of tests that a mutant has to survive, the quickest first; none: all tests",
+        "--near", action="store_true", help="only the tests that are about the module"
     )
-    parser.add_argument("--examples", type=int, metavar="N", help="at most, of each property")
     parser.add_argument(
-        "--baseline", type=Path, metavar="FILE", help="made if need be; saves measuring the tests"
+        "--thorough", action="store_true", help="all tests for explained survivors too"
     )
-    parser.add_argument("--save", type=Path, metavar="FILE", help="results, for --again")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="only what survived there")
+    parser.add_argument("--tests", nargs="+", metavar="PATH", help="only these tests")
+    parser.add_argument("--examples", type=int, default=20, metavar="N", help="of near properties")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="each result as a line of JSON")
+    parser.add_argument("--page", action="store_true", help="print the table for the docs, no run")
     return parser.parse_args(arguments)
 
 
-def _wanted(options: argparse.Namespace) -> list[Mutant]:
-    modules = options.modules or MODULES
-    mutants = [mutant for module in modules for mutant in mutants_of(module)][:: options.every]
-    if options.again is not None:
-        rows = [json.loads(line) for line in options.again.read_text().splitlines()]
-        survived = {tuple(key) for key, outcome, _ in rows if outcome == "survived"}
-        mutants = [mutant for mutant in mutants if mutant.key in survived]
-    return mutants
+class _Run:
+    """The results, told as they come."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.explained = {survivor[:4] for survivor in known()}
+        self.results: dict[tuple[object, ...], Result] = {}
+        self.begun = time.monotonic()
+
+    def round(self, mutants: Sequence[Mutant], tests: Sequence[str], name: str) -> list[Mutant]:
+        """Try mutants; those that survive."""
+        baseline = measure(sorted({mutant.module for mutant in mutants}), tests)
+        count, seconds = len(baseline.seconds), time.monotonic() - self.begun
+        print(f"{seconds:6.0f} s: {len(mutants)} mutants of {name}, {count} tests", flush=True)
+        run(mutants, tests, baseline, self.options.jobs, self.told)
+        return [each for each in mutants if self.results[each.key].outcome == "survived"]
+
+    def told(self, result: Result) -> None:
+        self.results[result.mutant.key] = result
+
+    def is_explained(self, mutant: Mutant) -> bool:
+        return mutant.key[:4] in self.explained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if as many are killed as should be."""
     options = _arguments(arguments)
-    begun = time.monotonic()
+    if options.page:
+        print(table(), end="")
+        return 0
+    os.chdir(ROOT)
+    trial = _Run(options)
+    todo: list[Mutant] = []
+    count = 0
     limit_examples(options.examples)
-    mutants = _wanted(options)
-    print(f"{len(mutants)} mutants; the tests without one ...", flush=True)
-    baseline = measure(MODULES, options.tests, options.baseline)
-    print(
-        f"{len(baseline.seconds)} tests, {sum(baseline.seconds.values()):.0f} s "
-        f"(after {time.monotonic() - begun:.0f} s)",
-        flush=True,
-    )
-    results: list[Result] = []
+    for module in options.modules or MODULES:
+        mutants = mutants_of(module)[:: options.every]
+        count += len(mutants)
+        survivors = trial.round(mutants, options.tests or NEAR[module], module)
+        todo += [each for each in survivors if options.thorough or not trial.is_explained(each)]
+    if todo and not options.near and not options.tests:
+        limit_examples(None)
+        trial.round(todo, TESTS, "all modules")
+    results = list(trial.results.values())
     if options.save is not None:
-        options.save.write_text("", encoding="utf-8")
+        rows = (json.dumps([each.mutant.key, each.outcome, each.by]) for each in results)
+        options.save.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for result in results:
+        if result.outcome == "survived" and not trial.is_explained(result.mutant):
+            print(f"survived: {result.mutant}")
+    if options.every == 1:
+        for stale in _stale(results):
+            print(f"explained, and no survivor: {stale}")
+    return _report(results, count, time.monotonic() - trial.begun)
 
-    def told(result: Result) -> None:
-        results.append(result)
-        if options.save is not None:
-            with options.save.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([result.mutant.key, result.outcome, result.by]) + "\n")
-        if result.outcome == "survived":
-            print(f"survived: {result.mutant}", flush=True)
-        if len(results) % 100 == 0:
-            print(f"{len(results)} done after {time.monotonic() - begun:.0f} s", flush=True)
 
-    run(mutants, options.tests, baseline, options.jobs, options.budget, told)
-    return _report(results, len(mutants), time.monotonic() - begun)
+def _stale(results: Sequence[Result]) -> list[Survivor]:
+    modules = {result.mutant.module for result in results}
+    survived = {result.mutant.key[:4] for result in results if result.outcome == "survived"}
+    return [each for each in known() if each.module in modules and each[:4] not in survived]
 
 
 def _report(results: Sequence[Result], expected: int, seconds: float) -> int:
@@ -93,8 +123,7 @@ def _report(results: Sequence[Result], expected: int, seconds: float) -> int:
             f"{module:<12}{count:>8}{count - outcomes['survived']:>8}{outcomes['stuck']:>8}"
             f"{outcomes['survived']:>9}{rate:>8.1%}"
         )
-    used = sum(each.seconds for each in results)
-    print(f"{len(results)} of {expected} tried in {seconds:.0f} s ({used:.0f} s of processor time)")
+    print(f"{len(results)} of {expected} tried in {seconds:.0f} s")
     return 0 if enough else 1
 
 

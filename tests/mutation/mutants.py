@@ -164,7 +164,11 @@ def _lines(before: str, after: str) -> tuple[str, str]:
         del one[0], other[0]
     while one and other and one[-1] == other[-1]:
         del one[-1], other[-1]
-    return "\n".join(line.strip() for line in one), "\n".join(line.strip() for line in other)
+    return _joined(one), _joined(other)
+
+
+def _joined(lines: list[str]) -> str:
+    return " ↵ ".join(line.strip() for line in lines if line.strip())
 
 
 def mutants_of(module: str) -> list[Mutant]:

@@ -40,9 +40,8 @@ class ReplaceTableCell(Operator):
                         yield cell, replacement
                         break
 
-    def mutation_positions(self, node: Any) -> Iterator[Position]:
-        for cell, _ in self._choices(node):
-            yield cell.start_pos, cell.end_pos
+    def mutation_positions(self, node: Any) -> list[Position]:
+        return [(cell.start_pos, cell.end_pos) for cell, _ in self._choices(node)]
 
     def mutate(self, node: Any, index: int) -> Any:
         cell, replacement = list(self._choices(node))[index]
@@ -58,9 +57,9 @@ class ReplaceTableCell(Operator):
 class RemoveTableRow(Operator):
     """Takes one row out."""
 
-    def mutation_positions(self, node: Any) -> Iterator[Position]:
-        for index, _ in _rows(node):
-            yield node.children[index - 2].start_pos, node.children[index].end_pos
+    def mutation_positions(self, node: Any) -> list[Position]:
+        rows = _rows(node)  # all at once: the node is mutated between two of them
+        return [(node.children[at - 2].start_pos, node.children[at].end_pos) for at, _ in rows]
 
     def mutate(self, node: Any, index: int) -> Any:
         value = _rows(node)[index][0]

@@ -10,7 +10,6 @@ No file is written, and a child ends at the first test that fails.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -22,16 +21,17 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from .mutants import ROOT, Mutant, source_path
+from .mutants import Mutant, source_path
 
 __all__ = ["Baseline", "Result", "limit_examples", "measure", "run"]
 
@@ -39,6 +39,7 @@ _MEMORY = 3 << 30
 _ARGUMENTS = (
     *("-s", "-q", "--tb=native", "-p", "no:cacheprovider", "-p", "no:xdist"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # Hypothesis is here already
+    *("-W", "ignore::coverage.exceptions.CoverageWarning"),  # tables have no lines to reach
 )
 _KILLED = 77
 """The exit status of a child in which a test failed; no other tells of a failure."""
@@ -223,27 +224,23 @@ def _load(text: str) -> Baseline:
     return Baseline(seconds, numbered)
 
 
-def measure(modules: Sequence[str], tests: Sequence[str], file: Path | None = None) -> Baseline:
-    """Run the tests once without a mutant; a file keeps what comes out for the next time.
+def measure(modules: Sequence[str], tests: Sequence[str]) -> Baseline:
+    """Run the tests once without a mutant.
 
     Raises:
         RuntimeError: Some test fails as it is.
     """
-    if file is not None and file.exists():
-        return _load(file.read_text(encoding="utf-8"))
 
     def work(writer: int) -> None:
         pytest.main([*_ARGUMENTS, *tests], plugins=[_Measuring(modules, writer)])
 
-    child, reader = _in_child(work)
-    text = _harvest(reader)
-    os.waitpid(child, 0)
-    if not text:
-        raise RuntimeError("the tests could not be collected")
-    baseline = _load(text)
-    if file is not None:
-        file.write_text(text, encoding="utf-8")
-    return baseline
+    with tempfile.NamedTemporaryFile() as output:
+        child, reader = _in_child(work, output.name)
+        text = _harvest(reader)
+        os.waitpid(child, 0)
+        if not text:
+            raise RuntimeError(output.read().decode(errors="replace"))
+    return _load(text)
 
 
 # ---------------------------------------------------------------- one mutant
@@ -286,9 +283,15 @@ def _chosen(mutant: Mutant, baseline: Baseline) -> list[str]:
     return sorted(tests, key=lambda test: (test not in near, seconds[test]))
 
 
+def _compiled(mutant: Mutant) -> CodeType:
+    path = str(source_path(mutant.module))
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # `is` with a number
+        return compile(mutant.source, path, "exec", dont_inherit=True)
+
+
 def _patch(module: ModuleType, mutant: Mutant) -> None:
     """Put the mutated code into the function that has been imported."""
-    code = compile(mutant.source, str(source_path(mutant.module)), "exec", dont_inherit=True)
+    code = _compiled(mutant)
     found: Any = module
     for name in mutant.function.split("."):
         found = vars(found)[name]
@@ -315,8 +318,7 @@ class _Mutated(importlib.abc.Loader, importlib.abc.MetaPathFinder):
         )
 
     def exec_module(self, module: ModuleType) -> None:
-        code = compile(self.mutant.source, str(source_path(self.mutant.module)), "exec")
-        exec(code, vars(module))
+        exec(_compiled(self.mutant), vars(module))
 
 
 class _Killing(_Plugin):
@@ -328,13 +330,17 @@ class _Killing(_Plugin):
         self.writer = writer
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self.places]
-        items.sort(key=lambda item: self.places[item.nodeid])
+        # a mutant may change what tests there are: those that are new go first
+        known = self.baseline.seconds
+        items[:] = [
+            each for each in items if each.nodeid in self.places or each.nodeid not in known
+        ]
+        items.sort(key=lambda item: self.places.get(item.nodeid, -1))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.writer is not None:
-            os.write(self.writer, f"{self.places[nodeid]}\n".encode())
-            _watch(self.baseline.seconds[nodeid])
+            os.write(self.writer, f"{self.places.get(nodeid, -1)}\n".encode())
+            _watch(self.baseline.seconds.get(nodeid, 5))
 
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
         if self.writer is not None and _failed(call):
@@ -366,7 +372,8 @@ class _Pool:
         child, status, usage = os.wait4(-1, 0)
         mutant, order, reader = self.running.pop(child)
         begun = _harvest(reader).split()
-        by = order[int(begun[-1])] if begun else "import"
+        place = int(begun[-1]) if begun else -1
+        by = "what it changed" if place < 0 else order[place]
         outcome = _OUTCOMES.get(os.waitstatus_to_exitcode(status))
         if outcome is None:
             raise RuntimeError(f"a child ended with {status} in {by}: {mutant}")
@@ -376,20 +383,16 @@ class _Pool:
 class _Patching(_Killing):
     """In the place of running the collected tests: forks a child for each mutant."""
 
-    def __init__(
-        self, mutants: Sequence[Mutant], baseline: Baseline, pool: _Pool, budget: float
-    ) -> None:
+    def __init__(self, mutants: Sequence[Mutant], baseline: Baseline, pool: _Pool) -> None:
         super().__init__(baseline, sorted(baseline.seconds))
         self.mutants = mutants
         self.pool = pool
-        self.budget = budget
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         for mutant in self.mutants:
             order = _chosen(mutant, self.baseline)
-            order = _within(order, self.baseline, self.budget, mutant.module)
             chosen = [items[test] for test in order]
 
             def work(
@@ -409,16 +412,6 @@ class _Patching(_Killing):
         return True
 
 
-def _within(tests: list[str], baseline: Baseline, budget: float, module: str) -> list[str]:
-    """As many tests, from the first, as fit the processor time; and all about the module."""
-    spent, chosen = 0.0, []
-    for test in tests:
-        spent += baseline.seconds[test]
-        if spent <= budget or _is_about(test, module):
-            chosen.append(test)
-    return chosen
-
-
 def _import_anew(mutant: Mutant, baseline: Baseline, order: Sequence[str], writer: int) -> NoReturn:
     sys.meta_path.insert(0, _Mutated(mutant))
     _watch(20)
@@ -434,59 +427,27 @@ def run(
     tests: Sequence[str],
     baseline: Baseline,
     jobs: int,
-    budget: float,
     told: Callable[[Result], None],
 ) -> None:
-    """Try all mutants; `limit_examples` bounds what property-based tests try.
+    """Try all mutants.
 
     Args:
         mutants: Which.
         tests: Files and directories of tests.
         baseline: What `measure` said of these tests.
         jobs: Children at a time.
-        budget: Processor seconds of tests that a mutant has to survive.
         told: Called with each result as it comes.
     """
     assert "mqtt_sessions" not in sys.modules, "children could not import it anew"
-    with contextlib.chdir(ROOT):
-        pool = _Pool(jobs, told)
-        again: list[Mutant] = []
-
-        def sieve(result: Result) -> None:
-            if result.outcome == "survived":
-                again.append(result.mutant)
-            else:
-                told(result)
-
-        for todo, at_the_end, whole in ((mutants, sieve, False), (again, told, True)):
-            pool.told = at_the_end
-            for mutant in [each for each in todo if not each.function]:
-                order = _chosen(mutant, baseline)
-                if not whole:  # first the file that is named like the module, if there is one
-                    order = [test for test in order if _is_about(test, mutant.module)]
-                order = _within(order, baseline, budget, mutant.module)
-                if order:
-                    pool.start(
-                        mutant,
-                        order,
-                        lambda writer, mutant=mutant, order=order: _import_anew(
-                            mutant, baseline, order, writer
-                        ),
-                    )
-                else:
-                    again.append(mutant)
-            pool.finish()
-        patched = [mutant for mutant in mutants if mutant.function]
-        if patched:
-            _patch_in_server(patched, tests, baseline, jobs, budget, told)
-
-
-_NAMES = {"flows": "test_tables", "store": "test_pages"}
-
-
-def _is_about(test: str, module: str) -> bool:
-    """Whether a test stands in a file that is named like the module."""
-    return _NAMES.get(module, f"test_{module}") in test
+    pool = _Pool(jobs, told)
+    for mutant in mutants:
+        if not mutant.function:
+            order = _chosen(mutant, baseline)
+            pool.start(mutant, order, partial(_import_anew, mutant, baseline, order))
+    pool.finish()
+    patched = [mutant for mutant in mutants if mutant.function]
+    if patched:
+        _patch_in_server(patched, tests, baseline, jobs, told)
 
 
 def _patch_in_server(
@@ -494,7 +455,6 @@ def _patch_in_server(
     tests: Sequence[str],
     baseline: Baseline,
     jobs: int,
-    budget: float,
     told: Callable[[Result], None],
 ) -> None:
     """Collect the tests in a child, so that this process stays without the package."""
@@ -507,8 +467,7 @@ def _patch_in_server(
                 row = [numbers[result.mutant.key], *result[1:]]
                 pipe.write(json.dumps(row) + "\n")
 
-            # only its children are bounded
-            plugin = _Patching(mutants, baseline, _Pool(jobs, tell), budget)
+            plugin = _Patching(mutants, baseline, _Pool(jobs, tell))
             if pytest.main([*_ARGUMENTS, *tests], plugins=[plugin]) > pytest.ExitCode.INTERRUPTED:
                 raise RuntimeError("the tests could not be run")
 
