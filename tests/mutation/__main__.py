@@ -67,6 +67,10 @@ class _Run:
 
     def told(self, result: Result) -> None:
         self.results[result.mutant.key] = result
+        if self.options.save is not None:
+            row = [result.mutant.key, result.mutant.line, result.outcome, result.by]
+            with self.options.save.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def is_explained(self, mutant: Mutant) -> bool:
         return mutant.key[:4] in self.explained
@@ -79,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(), end="")
         return 0
     os.chdir(ROOT)
+    if options.save is not None:
+        options.save.write_text("", encoding="utf-8")
     trial = _Run(options)
     todo: list[Mutant] = []
     count = 0
@@ -92,9 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit_examples(None)
         trial.round(todo, TESTS, "all modules")
     results = list(trial.results.values())
-    if options.save is not None:
-        rows = (json.dumps([each.mutant.key, each.outcome, each.by]) for each in results)
-        options.save.write_text("\n".join(rows) + "\n", encoding="utf-8")
     for result in results:
         if result.outcome == "survived" and not trial.is_explained(result.mutant):
             print(f"survived: {result.mutant}")

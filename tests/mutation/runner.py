@@ -439,15 +439,15 @@ def run(
         told: Called with each result as it comes.
     """
     assert "mqtt_sessions" not in sys.modules, "children could not import it anew"
+    patched = [mutant for mutant in mutants if mutant.function]
+    if patched:
+        _patch_in_server(patched, tests, baseline, jobs, told)
     pool = _Pool(jobs, told)
     for mutant in mutants:
         if not mutant.function:
             order = _chosen(mutant, baseline)
             pool.start(mutant, order, partial(_import_anew, mutant, baseline, order))
     pool.finish()
-    patched = [mutant for mutant in mutants if mutant.function]
-    if patched:
-        _patch_in_server(patched, tests, baseline, jobs, told)
 
 
 def _patch_in_server(
