@@ -41,6 +41,7 @@ class Account:
         will: Message and delay.
         will_at: When the delay ends.
         called_up: Topics whose retained message the session asked for and has not been sent.
+        congested: Its connection takes no PUBLISH.
         delivered: QoS 2 messages that the application has been given.
     """
 
@@ -49,6 +50,7 @@ class Account:
         "begun",
         "called_up",
         "client_id",
+        "congested",
         "connection",
         "delivered",
         "exists",
@@ -71,6 +73,7 @@ class Account:
         self.version = 5
         self.window = 0
         self.connection: Hashable | None = None
+        self.congested = False
         self.interval: float | None = 0
         self.forget()
 
@@ -123,6 +126,7 @@ class Account:
             self.exists,
             None if self.connection is None else names.connection(self.connection),
             self.version,
+            self.congested,
             self.interval,
             None if self.expires_at is None else self.expires_at - now,
             self.window,
@@ -141,6 +145,7 @@ class Account:
 
 _PLAIN = (
     "client_id",
+    "congested",
     "connection",
     "exists",
     "expires_at",

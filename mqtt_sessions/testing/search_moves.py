@@ -7,10 +7,11 @@ from typing import Any
 
 from attrs import evolve
 
-from mqtt_sessions.actions import CloseConnection
 from mqtt_sessions.events import (
     ClientConnected,
+    ConnectionCongested,
     ConnectionLost,
+    ConnectionWritable,
     Event,
     MessagePublished,
     SubscriptionsAdded,
@@ -131,6 +132,9 @@ class Moves:
             if state.told.get(peer.client_id, 0) < len(peer.messages) and not state.late:
                 steps.append(Step("publish", name))
             steps += [Step("leave", name, index) for index in range(len(peer.leavings))]
+        if peer.congests:
+            congested = state.ledger.accounts[peer.client_id].congested
+            steps.append(Step("writable" if congested else "congested", name))
         if peer.cut:
             steps.append(Step("cut", name))
         if peer.abandons and self._free_name(state, peer):
@@ -158,6 +162,8 @@ class Moves:
         for client_id, client in state.clients.items():
             if client.connection is None:
                 return Step("connect", client_id)
+            if state.ledger.accounts[client_id].congested:
+                return Step("writable", str(client.connection))
         return None
 
     # ------------------------------------------------------------ taking one
@@ -229,6 +235,14 @@ class Moves:
     def _do_cut(self, run: _Run, step: Step) -> bool:
         run.touch(run.state.wires[step.who].client_id).connection_lost()
         return self._do_lost(run, step)
+
+    def _do_congested(self, run: _Run, step: Step) -> bool:
+        run.feed(ConnectionCongested(step.who))
+        return True
+
+    def _do_writable(self, run: _Run, step: Step) -> bool:
+        run.feed(ConnectionWritable(step.who))
+        return True
 
     def _do_abandon(self, run: _Run, step: Step) -> bool:
         """The client's end is gone; what it sent may still arrive."""
@@ -337,10 +351,9 @@ class _Run:
             self.ledger().deliver(wire.client_id, client.delivered)
             client.delivered.clear()
         client.discarded.clear()
-        self.state.wires[name] = wire._replace(
-            up=(*wire.up, *answers),
-            down=wire.down[1:],
-            open=not isinstance(action, CloseConnection),
+        still = client.connection == name
+        self.state.wires[name] = Wire(
+            wire.client_id, (*wire.up, *answers), wire.down[1:] if still else (), still
         )
 
     def feed(self, event: Event | None) -> None:

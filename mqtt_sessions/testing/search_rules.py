@@ -23,7 +23,9 @@ from mqtt_sessions.actions import (
 )
 from mqtt_sessions.events import (
     ClientConnected,
+    ConnectionCongested,
     ConnectionLost,
+    ConnectionWritable,
     DisconnectReceived,
     Event,
     MessagePublished,
@@ -63,6 +65,7 @@ class Ledger:
         "_connacks",
         "_ended",
         "_lost",
+        "_most",
         "_policy",
         "_pubrels",
         "_wills",
@@ -88,6 +91,7 @@ class Ledger:
         self.now = 0.0
         self._policy = policy
         self._window = limits.maximum_send_window
+        self._most = limits.maximum_queued_messages
         self._start()
 
     def _start(self) -> None:
@@ -109,6 +113,7 @@ class Ledger:
         other.now = self.now
         other._policy = self._policy
         other._window = self._window
+        other._most = self._most
         other._start()
         return other
 
@@ -157,12 +162,23 @@ class Ledger:
         will = event.will
         account.will = None if will is None else (will.message, will.will_delay_interval)
         account.window = min(event.receive_maximum or 65_535, self._window)
+        account.congested = False
         account.again = dict.fromkeys(account.begun)
         account.units = set()
         present = resumed and event.protocol_version != 3
         rule = "MQTT-3.2.2-2" if event.clean_start else "MQTT-3.2.2-3"
         self._connacks[event.connection] = present, rule
         self._pubrels[event.connection] = list(account.released)
+
+    def _on_congested(self, event: ConnectionCongested) -> None:
+        account = self._of(event.connection)
+        if account is not None:
+            account.congested = True
+
+    def _on_writable(self, event: ConnectionWritable) -> None:
+        account = self._of(event.connection)
+        if account is not None:
+            account.congested = False
 
     def _on_lost(self, event: ConnectionLost) -> None:
         account = self._of(event.connection)
@@ -333,6 +349,11 @@ class Ledger:
         if (notice.client_id, message) in self._lost and notice.reason in _AT_END:
             self._lost.remove((notice.client_id, message))
             return
+        if notice.reason is DropReason.QUEUE_FULL and self._most is not None:
+            in_queue = [copy for copy in account.waiting if copy[0] is message]
+            if in_queue and len(account.waiting) > self._most:
+                account.waiting.remove(in_queue[0])
+                return
         if notice.reason is DropReason.EXPIRED:
             for copy in account.waiting:
                 if copy[0] is message and expires_at(copy) <= self.now:
@@ -390,6 +411,8 @@ class Ledger:
 
     def _on_publish(self, account: Account, action: SendPublish) -> None:
         delivery, packet_id = action.delivery, action.packet_id
+        if account.congested:
+            raise ServerFault("host", f"PUBLISH to {account.connection!r}, which is congested")
         if packet_id is None:
             if delivery.qos or action.dup:
                 raise ServerFault("MQTT-3.3.1-2", "QoS 0 with DUP 1, or QoS 1 without identifier")
@@ -507,7 +530,7 @@ class Ledger:
             name, message = self._lost[0]
             raise ServerFault("MQTT-4.5.0-1", f"{message.payload!r} of {name!r} is lost untold")
         for account in self.accounts.values():
-            if account.connection is not None:
+            if account.connection is not None and not account.congested:
                 self._check_work_conserving(account)
         self._check_sessions_and_deadline(set(client_ids), next_deadline_at)
 
@@ -557,6 +580,8 @@ _AT_END = (DropReason.SESSION_ENDED, DropReason.EXPIRED)
 _ON_EVENT: dict[type, Callable[[Ledger, Any], None]] = {
     ClientConnected: Ledger._on_connected,
     ConnectionLost: Ledger._on_lost,
+    ConnectionCongested: Ledger._on_congested,
+    ConnectionWritable: Ledger._on_writable,
     DisconnectReceived: Ledger._on_disconnect,
     SubscriptionsAdded: Ledger._on_added,
     MessagePublished: Ledger._on_host_published,

@@ -58,6 +58,7 @@ class Peer:
         cut: Its connection may be lost, with all that is on the way, at any moment.
         abandons: Its connection may be lost on its own side first, so that it comes back while the
             store still has the old one open.
+        congests: Its connection may become congested, and writable again, at any moment.
         prompt: Its packets are carried at once, and it is never cut: it adds no states.
     """
 
@@ -69,6 +70,7 @@ class Peer:
     messages: tuple[Message, ...] = ()
     cut: bool = True
     abandons: bool = False
+    congests: bool = False
     prompt: bool = False
 
 

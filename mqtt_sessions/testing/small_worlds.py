@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mqtt_sessions.messages import Message, Will
-from mqtt_sessions.policy import ExpiryPolicy
+from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, World
@@ -44,6 +44,11 @@ _OUTBOUND = (
         (_subscriber(_kept(2), _kept(1)),),
         (_m("1", 1), _m("2", 1), _m("3", 1)),
     ),
+    World(
+        "three of QoS 2 out",
+        (_subscriber(_kept(2), _kept(1)),),
+        (_m("1", 2), _m("2", 2), _m("3", 2)),
+    ),
     World("QoS 2 out", (_subscriber(_kept(2), _kept(1)),), (_m("1", 2), _m("2", 2))),
     World(
         "QoS 0, 1 and 2 out",
@@ -68,12 +73,46 @@ _OUTBOUND = (
     ),
 )
 
+_HELD_BACK = (
+    World(
+        "a congested connection",
+        (
+            Peer(
+                "b",
+                entries=(_kept(1),),
+                subscriptions=_LISTENING,
+                congests=True,
+            ),
+        ),
+        (_m("1", 2), _m("2", 1), _m("3", 0)),
+    ),
+    World(
+        "a queue of one",
+        (_subscriber(_kept(1), abandons=False),),
+        (_m("0", 0), _m("1", 1), _m("2", 2), _m("3", 1)),
+        limits=SessionLimits(maximum_queued_messages=1),
+    ),
+    World(
+        "two subscribers",
+        (
+            Peer("b", entries=(_kept(1),), subscriptions=_LISTENING),
+            Peer("c", 4, entries=(Entry(),), subscriptions=(Subscription("t", 1),)),
+        ),
+        _TWO_OF_EACH,
+        policy=ExpiryPolicy(default_session_expiry_interval=None),
+    ),
+)
+
 _INBOUND = (
     World(
         "QoS 1 in",
         (Peer("a", messages=(_m("1", 1), _m("2", 1), _m("3", 1)), abandons=True), _OBSERVER),
     ),
     World("QoS 2 in", (Peer("a", messages=(_m("1", 2), _m("2", 2)), abandons=True), _OBSERVER)),
+    World(
+        "three of QoS 2 in",
+        (Peer("a", messages=(_m("1", 2), _m("2", 2), _m("3", 2)), abandons=True), _OBSERVER),
+    ),
     World(
         "QoS 2 in and Clean Start",
         (
@@ -101,8 +140,8 @@ _INBOUND = (
     World(
         "from a to b",
         (
-            Peer("a", messages=(_m("1", 2),)),
-            Peer("b", entries=(_kept(),), subscriptions=_LISTENING),
+            Peer("a", messages=(_m("1", 2), _m("2", 2))),
+            Peer("b", entries=(_kept(2),), subscriptions=_LISTENING),
         ),
     ),
     World(
@@ -123,6 +162,15 @@ _LIFETIME = (
             ),
         ),
         (_m("1", 2),),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=10.0,
+    ),
+    World(
+        "take-over of every kind, two messages",
+        (_subscriber(Entry(False, 2), Entry(), Entry(True), Entry(True, 2)),),
+        _TWO_OF_EACH,
         clock=True,
         late=True,
         tick=1.0,
@@ -272,32 +320,19 @@ _MESSAGES = (
     ),
 )
 
-SMALL_WORLDS: tuple[World, ...] = _OUTBOUND + _INBOUND + _LIFETIME + _WILLS + _MESSAGES
+SMALL_WORLDS: tuple[World, ...] = _OUTBOUND + _HELD_BACK + _INBOUND + _LIFETIME + _WILLS + _MESSAGES
 
 LARGE_WORLDS: tuple[World, ...] = (
     World(
-        "three of QoS 2 out",
-        (_subscriber(_kept(2), _kept(1)),),
-        (_m("1", 2), _m("2", 2), _m("3", 2)),
-    ),
-    World(
-        "three of QoS 2 in",
-        (Peer("a", messages=(_m("1", 2), _m("2", 2), _m("3", 2)), abandons=True), _OBSERVER),
-    ),
-    World(
-        "QoS 1 and 2 from a to b",
+        "from a to b, take-over on both sides",
         (
             Peer("a", messages=(_m("1", 2),), abandons=True),
             Peer("b", entries=(_kept(2), _kept(1)), subscriptions=_LISTENING, abandons=True),
         ),
     ),
     World(
-        "take-over of every kind, two messages",
-        (_subscriber(Entry(False, 2), Entry(), Entry(True), Entry(True, 2)),),
-        _TWO_OF_EACH,
-        clock=True,
-        late=True,
-        tick=1.0,
-        horizon=10.0,
+        "four of each QoS out",
+        (_subscriber(_kept(3), _kept(1)),),
+        (_m("1", 2), _m("2", 1), _m("3", 2), _m("4", 1)),
     ),
 )

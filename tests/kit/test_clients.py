@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mqtt_sessions import (
+    Action,
     CloseConnection,
+    ConnectionLost,
     ConnectReturnCode,
     Delivery,
     Event,
     Message,
+    MessagePublished,
     PubackReceived,
     PubcompReceived,
     PublishReceived,
@@ -27,6 +30,7 @@ from mqtt_sessions import (
     SendSuback,
     SessionStore,
     Subscription,
+    SubscriptionsAdded,
 )
 from mqtt_sessions.testing.clients import Client, ServerFault
 
@@ -401,3 +405,31 @@ def test_two_clients_and_a_store(version: int) -> None:
     assert clients["b"].inbound == {}
     assert store["b"].in_flight == ()
     store.check()
+
+
+def test_session_present_alone_can_mislead_a_client() -> None:
+    """Why a client has a clock of its own: no server can prevent what happens here without it."""
+    store = SessionStore()
+    client = Client("b")
+
+    def connect_at(now: float) -> tuple[Action, ...]:
+        return store.handle(client.connect("c", session_expiry_interval=5), now).actions
+
+    def lose(now: float) -> None:
+        client.connection_lost()
+        store.handle(ConnectionLost("c"), now)
+
+    def read(actions: tuple[Action, ...]) -> list[Event]:
+        return [answer for action in actions for answer in client.receive(action)]
+
+    read(connect_at(0.0))
+    store.handle(SubscriptionsAdded("b", (Subscription("a", 2),)), 0.0)
+    read(store.handle(MessagePublished(TWO), 0.0).actions)
+    lose(0.0)
+    connect_at(10.0)  # too late: a new session, but its CONNACK is lost
+    store.handle(SubscriptionsAdded("b", (Subscription("a", 2),)), 10.0)
+    lose(10.0)
+    read(connect_at(11.0))  # Session Present 1, for the new session
+    answers = read(store.handle(MessagePublished(THREE), 11.0).actions)
+    assert answers == [PubrecReceived("c", 1)]
+    assert [each.message for each in client.delivered] == [TWO]  # THREE passed for a repeat

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -31,6 +32,7 @@ from mqtt_sessions.testing.search import RuleBroken, explore
 from mqtt_sessions.testing.search_world import World
 from mqtt_sessions.testing.small_worlds import SMALL_WORLDS
 
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "small-worlds.md"
 WORLDS = {world.name: world for world in SMALL_WORLDS}
 Patch = pytest.MonkeyPatch
 
@@ -422,3 +424,11 @@ def test_each_mutant_is_found_by_the_shortest_run(mutant: Mutant, monkeypatch: P
     print(found)
     assert (found.rule, len(found.steps)) == (mutant.rule, mutant.steps)
     assert found.trace.rstrip().splitlines()[-1].strip().startswith("=>")
+
+
+def test_the_documents_tell_of_each_mutant() -> None:
+    lines = PAGE.read_text().splitlines()
+    for mutant in MUTANTS:
+        name = mutant.break_it.__name__.replace("_", " ")
+        row = f"| {name} | {mutant.world} | {mutant.rule} | {mutant.steps} |"
+        assert row in lines
