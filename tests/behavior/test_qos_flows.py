@@ -789,11 +789,14 @@ def test_retry_stops_with_the_connection(version: int) -> None:
 )
 @all_versions
 def test_acknowledgements_leave_in_receive_order(version: int) -> None:
+    """Those of packets that a host has read at once, too."""
     world = World()
     alice = world.connect(version=version)
     alice.take()
-    seen = []
-    for packet_id, qos in ((9, 1), (3, 2), (7, 1), (1, 2)):
-        seen += alice.publish("a", qos=qos, packet_id=packet_id)
+    packets = [
+        PublishReceived(alice.connection, Message("a", b"", qos), packet_id)
+        for packet_id, qos in ((9, 1), (3, 2), (7, 1), (1, 2))
+    ]
+    seen = world.store.handle_many(packets, world.now).actions
     assert [each.packet_id for each in only(SendPuback, seen)] == [9, 7]
     assert [each.packet_id for each in only(SendPubrec, seen)] == [3, 1]
