@@ -223,7 +223,7 @@ class Lifetime(Routing):
         if told:
             silent = len(told) < len(codes)  # 3.1.1 MQTT-3.2.2-6: no code fits
             self._owe(connection, Owed(SendConnack, rule, None, told, check, silent))
-        self._owe(connection, Owed(CloseConnection, rule))
+        self._owe(connection, Owed(CloseConnection, rule, why=tuple(codes)))
 
     def _check_connack(
         self, action: SendConnack, event: ClientConnected, present: bool, interval: float | None

@@ -107,7 +107,7 @@ class Settling(Sending):
 
     def _settle_sendable(self, connection: ModelConnection, session: ModelSession) -> None:
         """Nothing waits that could be sent [MQTT-4.4.0-1, MQTT-4.5.0-1]."""
-        room = self._room(connection)
+        room = self.room(connection)
         name = repr(connection.name)
         again = [each for each in connection.resend if not each.doubtful]
         if again:
@@ -270,7 +270,7 @@ class Settling(Sending):
             return DropReason.QOS0_OFFLINE if offline else None
         if connection.congested or connection.resend:
             return None
-        if session.queue[0] is copy and self._room(connection) > 0:
+        if session.queue[0] is copy and self.room(connection) > 0:
             return DropReason.TOO_LARGE if self._too_large(connection, copy) else None
         return None
 
@@ -278,7 +278,7 @@ class Settling(Sending):
         connection = session.connection
         if connection is None or connection.congested or session.queue[0] is not copy:
             return False
-        return self._room(connection) > 0
+        return self.room(connection) > 0
 
     def _doubt(self, session: ModelSession) -> None:
         """What is too large for this connection may be gone, and the subject does not tell."""

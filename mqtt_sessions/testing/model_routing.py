@@ -81,7 +81,7 @@ class Routing:
         """DISCONNECT with its code to a 5.0 client, and the end of the network connection."""
         if codes is not None and connection.protocol_version == 5:
             self._owe(connection, Owed(SendDisconnect, rule, codes=codes))
-        self._owe(connection, Owed(CloseConnection, rule))
+        self._owe(connection, Owed(CloseConnection, rule, why=codes))
 
     def _tell_peer_error(self, connection: ModelConnection, codes: tuple[int, ...]) -> None:
         name, client_id = connection.name, connection.client_id

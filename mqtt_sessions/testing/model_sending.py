@@ -115,6 +115,8 @@ class Sending(Replaying):
         if owed.codes is not None and not silent and action.reason_code not in owed.codes:
             words = " or ".join(f"0x{code:02X}" for code in owed.codes)
             raise Disagreement(owed.rule, f"the code is {words}: {action}")
+        if owed.why is not None and self._notices_given and action.reason_code not in owed.why:
+            raise Disagreement("host", f"it is closed for another reason, {owed.why}: {action}")
         if owed.check is not None:
             owed.check(action)
         connection.owed.remove(owed)
@@ -204,7 +206,7 @@ class Sending(Replaying):
         rule = connection.cite("MQTT-2.2.1-4", "MQTT-2.3.1-4")
         return rule, f"the identifier is in use for {exchange.copy.message}: {action}"
 
-    def _room(self, connection: ModelConnection) -> int:
+    def room(self, connection: ModelConnection) -> int:
         """What is left of the send quota [MQTT-4.9.0-2, NN-10.8]."""
         session = connection.session
         assert session is not None
@@ -212,7 +214,7 @@ class Sending(Replaying):
         return connection.window - len(used)
 
     def _take_unit(self, connection: ModelConnection, action: SendPublish) -> None:
-        if self._room(connection) <= 0:
+        if self.room(connection) <= 0:
             rule = "MQTT-4.9.0-2" if connection.protocol_version == 5 else "host"
             raise Disagreement(rule, f"the quota of {connection.window} is used up: {action}")
 

@@ -278,6 +278,7 @@ class Owed:
         codes: Reason codes that are right; None: any.
         check: Looks at the rest of it.
         optional: It may be left out.
+        why: Reason codes of a close, for the host's log; None: any.
     """
 
     action: type
@@ -286,6 +287,7 @@ class Owed:
     codes: tuple[int, ...] | None = None
     check: Callable[[Any], None] | None = None
     optional: bool = False
+    why: tuple[int, ...] | None = None
 
 
 @define(eq=False)

@@ -21,6 +21,7 @@ from mqtt_sessions import (
     MessagePublished,
     OverflowPolicy,
     OverlapPolicy,
+    Phase,
     PingReceived,
     PubackReceived,
     PubcompReceived,
@@ -158,6 +159,9 @@ class Run:
         model.settle()
         if self.deadlines:
             self.compare_deadlines()
+        if self.notices and isinstance(store, SessionStore):
+            self.compare_views()
+            store.check()
 
     def compare_deadlines(self) -> None:
         """The store's is never later than the true one, and the same where the model knows it."""
@@ -173,6 +177,44 @@ class Run:
         # does not know what has been dropped.
         if self.notices and not retries:
             assert mine == its, f"deadline {its}, not {mine}"
+
+    def compare_views(self) -> None:
+        """What a host can read says the same as the model."""
+        model, store = self.model, self.store
+        assert sorted(store) == sorted(model.sessions)
+        for client_id, mine in model.sessions.items():
+            its = store[client_id]
+            connection = None if mine.connection is None else mine.connection.name
+            assert its.connection == connection
+            assert its.principal == mine.principal
+            assert its.session_expiry_interval == mine.interval
+            assert its.expires_at == mine.expires_at
+            assert its.will == (None if mine.will is None else mine.will.message)
+            assert list(its.subscriptions) == list(mine.subscriptions.values())
+            assert sorted(its.inbound_packet_ids) == sorted(mine.inbound)
+            # In the order of first sending, but those that were released in that of their PUBRECs
+            order = sorted(mine.in_flight, key=lambda each: each.released)
+            for released in (False, True):
+                phases = [
+                    (each.packet_id, each.phase)
+                    for each in order
+                    if (each.released > 0) is released
+                ]
+                assert phases == [
+                    (each.packet_id, each.phase.name)
+                    for each in its.in_flight
+                    if (each.phase is Phase.AWAITING_PUBCOMP) is released
+                ]
+            queued = [(each.message, each.qos) for each in its.queued(0, 10_000)]
+            assert sorted(map(repr, queued)) == sorted(
+                repr((each.message, each.qos)) for each in mine.queue
+            )
+            quota = 0 if mine.connection is None else max(0, model.room(mine.connection))
+            assert its.send_quota == quota
+        retained = {each.topic_name: each for each in store.retained(limit=10_000)}
+        assert sorted(retained) == sorted(model.retained)
+        for topic_name, entry in model.retained.items():
+            assert retained[topic_name] in [each.message for each in (entry.copy, *entry.rivals)]
 
     def steps(self, count: int) -> None:
         """So many steps, chosen by chance."""
