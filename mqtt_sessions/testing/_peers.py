@@ -455,7 +455,7 @@ def make_message(net: Net, topic_name: str, *, retain: bool | None = None) -> Me
     chance = net.chance
     dice = chance.random()
     if retain is None:
-        retain = dice < 0.08
+        retain = dice < 0.15
     number = net.number()
     payload = b"%d" % number
     if dice < 0.02:

@@ -132,6 +132,12 @@ class Actions(Books):
             self._check_again(conn, session, action)
         else:
             self._check_first(conn, session, action)
+        if session.called_up:
+            topic_name = delivery.message.topic_name
+            entry = session.called_up.get(topic_name)
+            # a live message that is not older stands for it [NN-14.6]
+            if entry is not None and delivery.received_at >= entry.received_at:
+                del session.called_up[topic_name]
         if delivery.qos:
             assert packet_id is not None
             conn.units.add(packet_id)
@@ -170,12 +176,6 @@ class Actions(Books):
         if expires_at is not None and expires_at <= self.now != copy.received_at:
             against("MQTT-3.3.2-5", f"{copy!r} is sent though it expired at {copy.expires_at!r}")
         self._check_told(copy, action)
-        if session.called_up:
-            topic_name = delivery.message.topic_name
-            entry = session.called_up.get(topic_name)
-            # a live message that is not older stands for it [NN-14.6]
-            if entry is not None and copy.received_at >= entry.received_at:
-                del session.called_up[topic_name]
         if packet_id is not None and delivery.qos:
             session.in_flight[packet_id] = copy
             copy.sent = self.steps

@@ -37,6 +37,10 @@ Answer = tuple[type, WatchedConnection, int, str]
 class Books:
     """Sessions, connections, subscriptions, retained messages, and notes of the present step.
 
+    Attributes:
+        deferred: Sessions that a slice of work may have left out.
+        calling: Sessions with subscriptions that called up retained messages not sent yet.
+
     Attributes of the present step:
         event: What happened; None: time passed.
         closing: Connections that it closes.
@@ -67,6 +71,7 @@ class Books:
         self.steps = 0
         self.limited = False
         self.deferred: dict[WatchedSession, None] = {}
+        self.calling: dict[WatchedSession, None] = {}
         self.event: Event | None = None
         self.closing: list[Hashable] = []
         self.answer: Answer | None = None
@@ -198,6 +203,7 @@ class Books:
             own = wanted.no_local and entry.publisher == session.client_id
             if not own and is_match(wanted.topic_filter, topic_name):
                 session.called_up[topic_name] = entry
+                self.calling[session] = None
 
     def unsubscribed(self, session: WatchedSession, topic_filter: str) -> None:
         """A subscription is gone, and what it called up with it."""

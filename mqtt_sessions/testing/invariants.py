@@ -15,6 +15,7 @@ MQTT-3.3.4-4, MQTT-3.3.2-6 |
 | What was accepted is sent, queued, or dropped for a reason that may be | MQTT-4.5.0-1 |
 | ... and what has begun is not dropped, expired or not | MQTT-4.4.0-1, MQTT-4.3.3-7 |
 | Nothing waits while it might be sent | MQTT-4.5.0-1, NN-8.4 |
+| Retained messages that a subscription calls up are sent | MQTT-3.3.1-9, MQTT-3.3.1-10 |
 | Order is kept for each publisher, topic and QoS | MQTT-4.6.0-5 |
 | PUBLISHes are sent again before new ones, in order, DUP 1, same identifiers | MQTT-4.4.0-1, \
 MQTT-4.6.0-1, MQTT-3.3.1-1, NN-8.3 |
@@ -47,7 +48,7 @@ from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing._watch_actions import Actions
 from mqtt_sessions.testing._watch_events import Events
 from mqtt_sessions.testing._watch_notices import Notices
-from mqtt_sessions.testing._watched import Violation, WatchedSession, against
+from mqtt_sessions.testing._watched import RetainedCopy, Violation, WatchedSession, against
 from mqtt_sessions.turn import Outcome
 
 __all__ = ["Violation", "Watch"]
@@ -206,6 +207,25 @@ class Watch(Events, Notices, Actions):
             # a bound that became smaller drives nobody out, but lets nobody in
             against("host", f"{session.client_id!r} queues {session.count}, {most} at most")
 
+    def _check_called_up(self) -> None:
+        """Retained messages follow at once where there is room, a batch for each call."""
+        for session in list(self.calling):
+            conn = session.conn
+            if session.ended or not session.called_up:
+                del self.calling[session]
+            elif conn is not None and not conn.congested and not session.count:
+                left = self._called_up_by(session) if len(conn.units) < conn.window else []
+                if left and len(session.in_flight) < _MAX_PACKET_ID:
+                    against("MQTT-3.3.1-9", f"{session.client_id!r} was not sent {left[0]!r}")
+
+    def _called_up_by(self, session: WatchedSession) -> list[RetainedCopy]:
+        """What a subscription called up and is still retained."""
+        return [
+            entry
+            for topic_name, entry in session.called_up.items()
+            if self.alarms.retained.get(topic_name) is entry
+        ]
+
     def _check_deadlines(self, next_deadline_at: float | None) -> None:
         first = self.alarms.first()
         timed = self.event is None and not self.limited
@@ -213,6 +233,8 @@ class Watch(Events, Notices, Actions):
             deferred, self.deferred = self.deferred, {}
             for session in deferred:
                 self._check_nothing_idle(session)
+        if timed and self.calling:
+            self._check_called_up()
         if first is not None:
             instant, rule, subject = first
             if timed and instant <= self.now:
@@ -238,7 +260,6 @@ class Watch(Events, Notices, Actions):
             found += [f"{session.client_id!r} has not released {each}" for each in session.inbound]
             found += [
                 f"{session.client_id!r} was not sent {entry!r}"
-                for topic_name, entry in session.called_up.items()
-                if self.alarms.retained.get(topic_name) is entry
+                for entry in self._called_up_by(session)
             ]
         return found

@@ -353,7 +353,14 @@ class World:
         chance = self.chance
         at = self.store.next_deadline_at
         dice = chance.random()
-        if at is None or dice < 0.3 or at - self.now > 1e6:
+        if dice < 0.02:  # a clock that steps back, and the timer rings
+            now, self.now = self.now, self.now - chance.random() * 50
+            self._timeout()
+            self.now = now
+        elif dice < 0.022:  # a machine that slept
+            self.now += 1000
+            self._timeout()
+        elif at is None or dice < 0.3 or at - self.now > 1e6:
             self.now += chance.random() * 0.5
             self._timeout()
         elif dice < 0.80:

@@ -694,6 +694,28 @@ def test_only_what_is_retained_is_called_up() -> None:
     stream.bad("MQTT-3.3.1-5", None, again)
 
 
+def test_what_is_called_up_is_sent() -> None:
+    kept = message(retain=True)
+    copy = sent(message=kept, retain=True, is_retained=True)
+
+    def calling(**fields: Any) -> Stream:
+        return Stream().ok(MessagePublished(kept)).connect().subscribe(**fields)
+
+    calling().bad("MQTT-3.3.1-9", None)
+    calling(retain_handling=2).ok(None)
+    calling(retain_handling=1).subscribe(retain_handling=1).ok(None, copy).ok(None)
+    stream = calling(retain_handling=1)
+    assert "was not sent retained" in stream.watch.unfinished()[0]
+    stream.ok(UnsubscribeReceived(1, 5, ("t",)), SendUnsuback(1, 5, (OK,)))
+    assert stream.ok(None).watch.unfinished() == []
+    stream = calling().ok(ConnectionCongested(1)).ok(None)
+    stream.ok(SubscribeReceived(1, 5, (Subscription("u"),)), SendSuback(1, 5, (OK,)))
+    stream.ok(ConnectionWritable(1)).bad("MQTT-3.3.1-9", None)
+    gone = MessageDropped("s", copy.delivery, DropReason.TOO_LARGE)
+    stream = Stream().ok(MessagePublished(kept)).connect(maximum_packet_size=9).subscribe()
+    stream.ok(None, gone).ok(None)
+
+
 def test_a_retained_message_expires_at_its_time() -> None:
     kept = message(retain=True, message_expiry_interval=5)
     gone = RetainedMessageDropped(kept, DropReason.EXPIRED)
