@@ -82,6 +82,9 @@ def _conformance(ledger: Ledger) -> Iterator[str]:
         "client that breaks it; the",
         "  rules of order (4.6.0-1 to -4) are kept by the server itself.",
         "- Where one statement bundles several duties, each has its letter and its test.",
+        "- Scenarios with the same marks run over sockets against the example broker and Mosquitto:"
+        " [tests/live](../../tests/live);",
+        "  they show what a broker does and are not counted here, nor are tests of the testing kit.",
         "- *code* names where the id is cited; of a 3.1.1 statement, also where the library obeys "
         "the same statement of 5.0.",
         "",
@@ -239,6 +242,12 @@ def _deviations() -> Iterator[str]:
         shown = f"[{test}]({UP}/tests/{path})"
         breaks = ", ".join(each.breaks)
         yield f"| `{each.option}` | {each.when} | {breaks} | {each.default} | {shown} |"
+    yield from (
+        "",
+        "Two more come with what they belong to, and will break MQTT-4.5.0-1: keeping only the "
+        "last message of a topic, and",
+        "subscriptions above QoS 0 that queue nothing while their client is away.",
+    )
 
 
 def _faults(ledger: Ledger) -> Iterator[str]:
