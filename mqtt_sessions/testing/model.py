@@ -5,7 +5,19 @@ the order between publishers, which of several waiting messages goes first. It i
 happened, accepts or rejects what the subject did about it, and knows what is still owed.
 
 Naive on purpose: lists and dictionaries, everything looked through in full. It shares nothing with
-the core but values.
+the core but values. Each rule stands under its id, in the module of its subject:
+
+- `model_values`: what is remembered; topics and filters.
+- `model_routing`: who gets a message, what is retained.
+- `model_lifetime`: CONNECT, the end of connections and sessions, wills, time.
+- `model_packets`: what clients send, what the host does.
+- `model_replays`: retained messages that a SUBSCRIBE called up.
+- `model_sending`: what may be sent, when, and what it has to say.
+- `model_notices`: drops and bounds, and what is still owed at the end of a step.
+
+What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what
+an exception says, a host that feeds an event of a later instant without `handle_timeout` before it.
+Where two things happen at one instant, either order will do.
 """
 
 from __future__ import annotations
