@@ -16,21 +16,40 @@ import pytest
 from attrs import evolve
 
 from mqtt_sessions import inbound, outbound, packet_ids, router
-from mqtt_sessions.actions import SendPubcomp, SendPublish, SendPubrec, SendPubrel
+from mqtt_sessions.actions import (
+    CloseConnection,
+    SendPingresp,
+    SendPuback,
+    SendPubcomp,
+    SendPublish,
+    SendPubrec,
+    SendPubrel,
+)
 from mqtt_sessions.deadlines import DeadlineIndex, DeadlineKind
 from mqtt_sessions.engine import Engine
-from mqtt_sessions.events import ClientConnected, DisconnectReceived
+from mqtt_sessions.events import (
+    ClientConnected,
+    ConnectionCongested,
+    ConnectionLost,
+    DisconnectReceived,
+    Event,
+    PubackReceived,
+)
 from mqtt_sessions.flows import Reply
 from mqtt_sessions.lifecycle import Lifecycle
-from mqtt_sessions.policy import ExpiryPolicy
+from mqtt_sessions.notices import DropReason
+from mqtt_sessions.policy import ExpiryPolicy, ServerOptions
 from mqtt_sessions.queue import Queue
 from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.retained import RetainedStore
 from mqtt_sessions.router import Router
 from mqtt_sessions.state import PendingWill, Released
 from mqtt_sessions.store import SessionStore
+from mqtt_sessions.testing.clients import Client
 from mqtt_sessions.testing.search import RuleBroken, explore
 from mqtt_sessions.testing.search_world import World
 from mqtt_sessions.testing.small_worlds import SMALL_WORLDS
+from mqtt_sessions.turn import Outcome
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "small-worlds.md"
 WORLDS = {world.name: world for world in SMALL_WORLDS}
@@ -144,6 +163,29 @@ def dup_is_missing(patch: Patch) -> None:
             evolve(each, dup=False) if isinstance(each, SendPublish) else each for each in actions
         ],
     )
+
+
+def a_message_is_delivered_twice(patch: Patch) -> None:
+    """Here it is the client that forgets: what the application is given is looked at, too."""
+    real = Client.connection_lost
+
+    def connection_lost(self: Client) -> None:
+        real(self)
+        self.inbound.clear()
+
+    patch.setattr(Client, "connection_lost", connection_lost)
+
+
+def a_message_is_acknowledged_and_not_delivered(patch: Patch) -> None:
+    """The same for a client that takes a message for a repeat of another."""
+    real = Client._on_publish
+
+    def on_publish(self: Client, action: SendPublish, code: ReasonCode) -> list[Event]:
+        answers = real(self, action, code)
+        self.delivered.clear()
+        return answers
+
+    patch.setattr(Client, "_on_publish", on_publish)
 
 
 def a_late_acknowledgement_touches_the_new_connection(patch: Patch) -> None:
@@ -278,6 +320,37 @@ def clean_start_keeps_the_session(patch: Patch) -> None:
     patch.setattr(SessionStore, "handle", handle)
 
 
+def a_session_ends_with_its_connection(patch: Patch) -> None:
+    real = Lifecycle._park
+
+    def park(self: Any, session: Any, turn: Any) -> None:
+        session.expiry_interval = 0
+        real(self, session, turn)
+
+    patch.setattr(Lifecycle, "_park", park)
+
+
+def a_session_of_interval_0_is_kept(patch: Patch) -> None:
+    real = Lifecycle._park
+
+    def park(self: Any, session: Any, turn: Any) -> None:
+        session.expiry_interval = session.expiry_interval or 1
+        real(self, session, turn)
+
+    patch.setattr(Lifecycle, "_park", park)
+
+
+def an_old_message_is_dropped_to_make_room(patch: Patch) -> None:
+    real = outbound.offer
+
+    def offer(session: Any, delivery: Any, turn: Any) -> None:
+        if session.queue is not None and session.queue.items:
+            outbound.drop(session, session.queue.pop(), DropReason.QUEUE_FULL, turn)
+        real(session, delivery, turn)
+
+    patch.setattr(outbound, "offer", offer)
+
+
 def the_queue_goes_with_the_connection(patch: Patch) -> None:
     real = Lifecycle._park
 
@@ -296,6 +369,92 @@ def a_session_ends_without_telling_what_it_held(patch: Patch) -> None:
         return 0
 
     patch.setattr(outbound, "drop_everything", drop_everything)
+
+
+# ---------------------------------------------------------------- what is said, rewritten
+
+
+def _rewrite(
+    patch: Patch, change: Callable[[Any, list[Any]], list[Any]], event_type: type = object
+) -> None:
+    """Change the actions that a store answers such events with."""
+    real = SessionStore.handle
+
+    def handle(self: Any, event: Any, now: float) -> Outcome:
+        outcome = real(self, event, now)
+        if not isinstance(event, event_type):
+            return outcome
+        return evolve(outcome, actions=tuple(change(event, list(outcome.actions))))
+
+    patch.setattr(SessionStore, "handle", handle)
+
+
+def connack_comes_last(patch: Patch) -> None:
+    _rewrite(patch, lambda _, actions: actions[::-1], ClientConnected)
+
+
+def connack_comes_twice(patch: Patch) -> None:
+    _rewrite(patch, lambda _, actions: [*actions, actions[0]], ClientConnected)
+
+
+def a_closed_connection_is_sent_something(patch: Patch) -> None:
+    _rewrite(
+        patch, lambda event, actions: [*actions, SendPingresp(event.connection)], ConnectionLost
+    )
+
+
+def an_acknowledgement_comes_twice(patch: Patch) -> None:
+    _rewrite(
+        patch,
+        lambda _, actions: [
+            each
+            for action in actions
+            for each in ([action, action] if isinstance(action, SendPuback) else [action])
+        ],
+    )
+
+
+def a_client_is_closed_for_nothing(patch: Patch) -> None:
+    def change(event: Any, actions: list[Any]) -> list[Any]:
+        return [*actions, CloseConnection(event.connection, ReasonCode.SERVER_BUSY)]
+
+    _rewrite(patch, change, PubackReceived)
+
+
+def _publishes(patch: Patch, **changed: Any) -> None:
+    _rewrite(
+        patch,
+        lambda _, actions: [
+            evolve(each, **changed) if isinstance(each, SendPublish) else each for each in actions
+        ],
+    )
+
+
+def dup_is_set_at_first(patch: Patch) -> None:
+    _publishes(patch, dup=True)
+
+
+def a_live_message_is_marked_retained(patch: Patch) -> None:
+    _rewrite(
+        patch,
+        lambda _, actions: [
+            evolve(each, delivery=evolve(each.delivery, retain=True))
+            if isinstance(each, SendPublish)
+            else each
+            for each in actions
+        ],
+    )
+
+
+def congestion_is_ignored(patch: Patch) -> None:
+    real = SessionStore.handle
+    patch.setattr(
+        SessionStore,
+        "handle",
+        lambda self, event, now: (
+            Outcome() if isinstance(event, ConnectionCongested) else real(self, event, now)
+        ),
+    )
 
 
 # ---------------------------------------------------------------- wills
@@ -340,6 +499,46 @@ def disconnect_0x04_suppresses_the_will(patch: Patch) -> None:
 
 
 # ---------------------------------------------------------------- expiry, retained messages
+
+
+def an_expired_message_is_sent(patch: Patch) -> None:
+    real = outbound.pump
+
+    def pump(session: Any, link: Any, turn: Any) -> None:
+        now, turn.now = turn.now, turn.now - 1e-7
+        real(session, link, turn)
+        turn.now = now
+
+    patch.setattr(outbound, "pump", pump)
+    patch.setattr(Lifecycle, "_settle_queue", lambda self, session, turn: None)
+
+
+def the_granted_qos_is_exceeded(patch: Patch) -> None:
+    world = WORLDS["QoS 0, 1 and 2 out"]
+    options = ServerOptions(upgrade_qos=True)  # what the library itself calls a deviation
+    patch.setitem(WORLDS, world.name, evolve(world, options=options))
+
+
+def a_replaced_retained_message_is_sent(patch: Patch) -> None:
+    real = RetainedStore.put
+
+    def put(self: Any, entry: Any) -> None:
+        if self.get(entry.message.topic_name) is None:
+            real(self, entry)
+
+    patch.setattr(Router, "_unretain", lambda self, topic_name, turn: None)
+    patch.setattr(RetainedStore, "put", put)
+
+
+def qos_0_waits_for_the_window(patch: Patch) -> None:
+    real = outbound._transmit
+
+    def transmit(session: Any, link: Any, delivery: Any, turn: Any) -> bool:
+        if not outbound._window_open(session.in_flight or {}, link):
+            return False
+        return real(session, link, delivery, turn)
+
+    patch.setattr(outbound, "_transmit", transmit)
 
 
 def the_expiry_interval_is_not_reduced(patch: Patch) -> None:
@@ -407,6 +606,24 @@ MUTANTS = (
     Mutant(disconnect_0x04_suppresses_the_will, WILLS, "law 8", 2),
     Mutant(the_expiry_interval_is_not_reduced, "messages that expire", "MQTT-3.3.2-6", 4),
     Mutant(an_expired_message_is_dropped_in_flight, "messages that expire", "MQTT-4.4.0-1", 6),
+    Mutant(connack_comes_last, "QoS 1 out", "MQTT-3.2.0-1", 3),
+    Mutant(connack_comes_twice, "QoS 1 out", "MQTT-3.2.0-2", 0),
+    Mutant(a_closed_connection_is_sent_something, "QoS 1 out", "NN-3.5", 1),
+    Mutant(an_acknowledgement_comes_twice, "QoS 1 in", "host", 2),
+    Mutant(a_client_is_closed_for_nothing, "QoS 1 out", "NN-5.3", 3),
+    Mutant(dup_is_set_at_first, "QoS 1 out", "MQTT-3.3.1-1", 1),
+    Mutant(dup_is_set_at_first, "QoS 0, 1 and 2 out", "MQTT-3.3.1-2", 1),
+    Mutant(a_live_message_is_marked_retained, "QoS 1 out", "MQTT-3.3.1-12", 1),
+    Mutant(congestion_is_ignored, "a congested connection", "host", 2),
+    Mutant(a_session_ends_with_its_connection, "QoS 1 out", "NN-1.1", 1),
+    Mutant(a_session_of_interval_0_is_kept, KINDS, "NN-1.1", 3),
+    Mutant(an_old_message_is_dropped_to_make_room, "QoS 1 out", "MQTT-4.5.0-1", 3),
+    Mutant(a_message_is_delivered_twice, "QoS 2 out", "MQTT-4.3.3", 6),
+    Mutant(a_message_is_acknowledged_and_not_delivered, "QoS 2 out", "MQTT-4.3.3", 5),
+    Mutant(an_expired_message_is_sent, "messages that expire", "MQTT-3.3.2-5", 4),
+    Mutant(the_granted_qos_is_exceeded, "QoS 0, 1 and 2 out", "MQTT-3.8.4-8", 1),
+    Mutant(a_replaced_retained_message_is_sent, "retained messages", "MQTT-3.3.1-5", 4),
+    Mutant(qos_0_waits_for_the_window, "QoS 0, 1 and 2 out", "NN-10.3", 4),
     Mutant(retained_messages_are_not_sent, "retained messages", "MQTT-3.3.1-9", 3),
 )
 
