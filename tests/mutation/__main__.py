@@ -21,7 +21,14 @@ _CORE = {
     "flows": ("tables", "flow_rows"),
     "queue": ("queue", "queue_edges", "checks"),
     "deadlines": ("deadlines", "deadline_costs", "checks"),
-    "session": ("session_alone", "views", "restored_edges", "snapshots", "pages_and_counters"),
+    "session": (
+        "session_alone",
+        "alone_edges",
+        "views",
+        "restored_edges",
+        "snapshots",
+        "pages_and_counters",
+    ),
     "store": ("pages_and_counters", "views", "restored_edges", "handle_many", "snapshots"),
 }
 NEAR = {
