@@ -84,7 +84,7 @@ def _conformance(ledger: Ledger) -> Iterator[str]:
         "- Where one statement bundles several duties, each has its letter and its test.",
         "- Scenarios with the same marks run over sockets against the example broker and Mosquitto:"
         " [tests/live](../../tests/live);",
-        "  they show what a broker does and are not counted here, nor are tests of the testing kit.",
+        "  what they show is a broker, so they do not count here, nor do tests of the testing kit.",
         "- *code* names where the id is cited; of a 3.1.1 statement, also where the library obeys "
         "the same statement of 5.0.",
         "",
