@@ -31,6 +31,7 @@ from tests.behavior.helpers import (
     KEPT,
     OK,
     RC,
+    Client,
     both_versions,
     codes,
     ids,
@@ -466,10 +467,8 @@ def test_unit_of_a_qos_2_message_comes_back_with_pubcomp(world: LiveWorld) -> No
     assert payloads(alice.pubcomp(first.packet_id)) == [b"2"]
 
 
-@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2")
-@pytest.mark.parametrize("qos", [1, 2])
-def test_a_refused_message_gives_its_unit_back_once(world: LiveWorld, qos: int) -> None:
-    """NN-10.1."""
+def full_window(world: LiveWorld, qos: int) -> tuple[Client, int]:
+    """alice with two messages in flight, as many as she allows, and four that wait."""
     alice = world.connect(receive_maximum=2)
     alice.subscribe("a", qos=qos)
     bob = world.connect("bob")
@@ -479,6 +478,21 @@ def test_a_refused_message_gives_its_unit_back_once(world: LiveWorld, qos: int) 
             bob.pubrel(1)
     first, _ = ids(alice.take())
     assert first is not None
+    return alice, first
+
+
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2")
+def test_an_acknowledgement_gives_back_one_unit(world: LiveWorld) -> None:
+    """NN-10.1."""
+    alice, first = full_window(world, 1)
+    assert payloads(alice.puback(first)) == [b"3"]
+
+
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.9.0-2")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_refusal_gives_back_one_unit(world: LiveWorld, qos: int) -> None:
+    """NN-10.1."""
+    alice, first = full_window(world, qos)
     refuse = alice.puback if qos == 1 else alice.pubrec
     assert payloads(refuse(first, RC.UNSPECIFIED_ERROR)) == [b"3"]
 
@@ -735,6 +749,14 @@ def test_unsuback_comes_even_if_nothing_was_removed(world: LiveWorld, version: i
     assert unsuback.packet_id == 77  # type: ignore[union-attr]
     if version == 5:
         assert unsuback.reason_codes == (RC.NO_SUBSCRIPTION_EXISTED, OK)  # type: ignore[union-attr]
+
+
+@spec("5.0 MQTT-3.11.3-2")
+def test_unsuback_of_a_dollar_filter_says_that_nothing_was_removed(world: LiveWorld) -> None:
+    alice = world.connect()
+    alice.take()
+    (unsuback,) = alice.unsubscribe("$nobody/ever", packet_id=77)
+    assert unsuback.reason_codes == (RC.NO_SUBSCRIPTION_EXISTED,)  # type: ignore[union-attr]
 
 
 @spec("5.0 MQTT-3.10.4-1", "5.0 MQTT-3.10.4-2", "3.1.1 MQTT-3.10.4-1", "3.1.1 MQTT-3.10.4-2")
