@@ -33,6 +33,8 @@ class Judge:
         policy: When things end, according to what the subject was told.
         limits: How far things grow.
         options: What the server offers.
+        model: The model's class, where the subject makes another of the choices that the standard
+            leaves, such as `model_at_pubrel.ModelAtPubrel`.
         notes: Whether an error carries the run as notes; who tries many runs, as shrinking does,
             adds them to the last one's error by `tell`.
 
@@ -49,11 +51,13 @@ class Judge:
         policy: ExpiryPolicy | None = None,
         limits: SessionLimits | None = None,
         options: ServerOptions | None = None,
+        *,
+        model: type[Model] = Model,
         notes: bool = True,
     ) -> None:
         settings = (policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions())
         self.subject = subject
-        self.model = Model(*settings)
+        self.model = model(*settings)
         self.steps: list[Step] = []
         self.failure: Failure | None = None
         self._real_time = bool(getattr(subject, "real_time", False))

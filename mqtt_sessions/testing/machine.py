@@ -27,6 +27,7 @@ from hypothesis.strategies import SearchStrategy
 from mqtt_sessions.events import ClientConnected
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing.judge import Judge
+from mqtt_sessions.testing.model import Model
 from mqtt_sessions.testing.moves import HIGHEST, Player, Profile, kinds_of_moves
 from mqtt_sessions.testing.strategies import connects
 from mqtt_sessions.testing.subjects import Subject
@@ -50,12 +51,14 @@ class SessionStateMachine(unittest.TestCase):
         limits: How far things grow, or `limits()`.
         options: What the server offers, or `options()`.
         profile: What the world contains: `EVERYTHING`, `REAL_TIME`, or a `Profile` of one's own.
+        model: The reference model, or one that follows another choice that the standard leaves,
+            such as `model_at_pubrel.ModelAtPubrel`.
         settings: Hypothesis settings, None for those in force: how many runs there are
             (`max_examples`), how many moves each has (`stateful_step_count`), whether they are the
             same each time (`derandomize`). Deadline, health checks and the explain phase are always
             off: runs are long, and the transcript explains.
-        judge: Who judged the last run; after a failure that is the smallest one found, and its
-            `steps` are what happened.
+        judge: Who judged the last run that failed, which is the smallest one found: its `steps`
+            are what happened, its `failure` is what was wrong. Without a failure, the first run's.
     """
 
     __test__ = False
@@ -64,6 +67,7 @@ class SessionStateMachine(unittest.TestCase):
     limits: ClassVar[SessionLimits | SearchStrategy[SessionLimits]] = SessionLimits()
     options: ClassVar[ServerOptions | SearchStrategy[ServerOptions]] = ServerOptions()
     profile: ClassVar[Profile] = Profile()
+    model: ClassVar[type[Model]] = Model
     settings: ClassVar[hypothesis.settings | None] = None
 
     judge: Judge | None = None
@@ -80,6 +84,16 @@ class SessionStateMachine(unittest.TestCase):
         A class that takes these three, such as `SessionStore`, may stand here as it is.
         """
         raise NotImplementedError
+
+    def judge_of(
+        self,
+        subject: Subject,
+        policy: ExpiryPolicy,
+        limits: SessionLimits,
+        options: ServerOptions,
+    ) -> Judge:
+        """Who judges a run; override it to change what is fed."""
+        return Judge(subject, policy, limits, options, model=self.model, notes=False)
 
     def test_session_semantics(self) -> None:
         """Each run of moves leaves the subject in agreement with the model."""
@@ -153,7 +167,7 @@ def _machine_for(case: SessionStateMachine) -> type[RuleBasedStateMachine]:
             connects: list[ClientConnected],
         ) -> None:
             subject = case.subject(policy, limits, options)
-            case.judge = self.judge = Judge(subject, policy, limits, options, notes=False)
+            self.judge = case.judge_of(subject, policy, limits, options)
             self.player = Player(self.judge, profile, connects, limits)
 
         @rule(move=_moves(profile))
@@ -162,8 +176,11 @@ def _machine_for(case: SessionStateMachine) -> type[RuleBasedStateMachine]:
             self.player.play((*divmod(what, profile.clients), x, y))
 
         def teardown(self) -> None:
-            if self.judge is not None:
-                self.judge.close()
+            if self.judge is None:
+                return
+            if self.judge.failure is not None or case.judge is None:
+                case.judge = self.judge
+            self.judge.close()
 
     Machine.__name__ = Machine.__qualname__ = type(case).__name__
     return Machine

@@ -25,7 +25,7 @@ from mqtt_sessions.notices import Notice
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.subscriptions import Subscription
 
-__all__ = ["Failure", "Step", "sequence_diagram", "transcript"]
+__all__ = ["Failure", "Step", "describe", "sequence_diagram", "transcript"]
 
 
 @value
