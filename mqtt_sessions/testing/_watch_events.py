@@ -323,7 +323,9 @@ class Events(Books):
             self.alarms.at(session.will_at, WILL_DUE, session)
 
     def _on_revoked(self, event: WillRevoked, actions: Actions) -> None:
-        self.suppressed = self.named(event.client_id)
+        session = self.named(event.client_id)
+        if session is not None and session.will_at > self.now:  # else it is due first: law 5
+            self.suppressed = session
 
     def _on_limits(self, event: LimitsChanged, actions: Actions) -> None:
         self.limits = event.limits

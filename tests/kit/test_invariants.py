@@ -1044,6 +1044,9 @@ def test_a_resume_in_time_deletes_the_will() -> None:
 def test_the_host_may_revoke_a_will() -> None:
     mortal().ok(WillRevoked("s"), WillDiscarded("s", WILL))
     mortal().bad("MQTT-3.14.4-3", WillRevoked("s"))
+    stream = mortal(5).ok(ConnectionLost(1), SessionParked("s", 160.0))
+    stream.now += 5  # and the timer has not rung
+    stream.ok(WillRevoked("s"), WillPublished("s", WILL))
 
 
 def test_a_will_reaches_its_receivers() -> None:
