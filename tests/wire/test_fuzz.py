@@ -39,6 +39,8 @@ from mqtt_sessions import (
 )
 from mqtt_sessions.reason_codes import ConnectReturnCode
 from mqtt_sessions.topics import is_valid_filter, is_valid_topic
+from mqtt_sessions.wire.packets import PacketType
+from mqtt_sessions.wire.tables import REASON_CODES
 
 from .strategies import TOPIC_ALIAS_MAXIMUM, VERSIONS, from_client, from_server
 
@@ -220,8 +222,9 @@ def check_stream(
 def is_let_pass(packet: Any) -> bool:
     """Whether a packet is one that nobody may send, but that a decoder takes on purpose.
 
-    The session answers ill-formed topics and filters; and servers of MQTT 3.1, which has no code
-    for it, are known to refuse a subscription with 0x80 all the same.
+    The session answers ill-formed topics and filters; a DISCONNECT ends the connection whatever it
+    says; and servers of MQTT 3.1, which has no code for it, are known to refuse a subscription
+    with 0x80 all the same.
     """
     match packet:
         case wire.Publish(message):
@@ -232,6 +235,8 @@ def is_let_pass(packet: Any) -> bool:
             topics, filters = [], [each.topic_filter for each in subscriptions]
         case wire.Unsubscribe(_, filters):
             topics = []
+        case wire.Disconnect(code):
+            return code not in REASON_CODES[PacketType.DISCONNECT]
         case wire.Suback(_, codes):
             return ReasonCode.UNSPECIFIED_ERROR in codes
         case _:
