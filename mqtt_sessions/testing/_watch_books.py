@@ -244,7 +244,7 @@ class Books:
         session = conn.session
         if session is None or session.conn is not conn:
             return
-        session.conn = None
+        session.conn, session.lost = None, conn
         self.parted.append(session)
         interval = session.interval
         session.expires_at = None if interval is None else self.now + interval

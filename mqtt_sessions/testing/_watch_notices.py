@@ -284,6 +284,8 @@ class Notices(Books):
 
     def _may_drop_large(self, session: WatchedSession, copy: Copy) -> None:
         conn = session.conn
+        if conn is None and session in self.parted:
+            conn = session.lost  # which was open when the message came
         if conn is None or (conn.event.maximum_packet_size is None and len(copy.key[1]) < _HUGE):
             against("MQTT-3.1.2-24", f"{copy!r} is too large for nobody")
 

@@ -202,6 +202,7 @@ class WatchedSession:
 
     Attributes:
         interval: Session Expiry Interval in force; 0: ends with the connection, None: never.
+        lost: The connection before.
         parked_until: What `SessionParked` has to say.
         will: Of the open connection, or waiting until `will_at`.
         delay_at: When the will's delay is over; infinity while connected.
@@ -228,6 +229,7 @@ class WatchedSession:
         "inbound",
         "interval",
         "limits",
+        "lost",
         "own_limits",
         "parked_until",
         "policy",
@@ -240,6 +242,7 @@ class WatchedSession:
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
         self.conn: WatchedConnection | None = None
+        self.lost: WatchedConnection | None = None
         self.policy = ExpiryPolicy()
         self.limits = SessionLimits()
         self.own_limits = False

@@ -1073,6 +1073,27 @@ def test_the_next_deadline_is_not_late() -> None:
     stream.ok(None, next_at=100.1)
 
 
+def test_connections_that_end_in_one_step_end_one_after_the_other() -> None:
+    """A will of the first was too large for the second, which was still there."""
+    stream = subscriber(keep_alive=10, maximum_packet_size=9)
+    stream.connect(2, "p", keep_alive=10, will=Will(message("gone")))
+    stream.now += 15
+    timed_out = ReasonCode.KEEP_ALIVE_TIMEOUT
+    ends = [
+        end
+        for number in (2, 1)
+        for end in (SendDisconnect(number, timed_out), CloseConnection(number, timed_out))
+    ]
+    copy = delivery(message=message("gone"), publisher="p", received_at=115.0)
+    told = (
+        SessionParked("p", 175.0),
+        WillPublished("p", message("gone")),
+        MessageDropped("s", copy, DropReason.TOO_LARGE),
+        SessionParked("s", 175.0),
+    )
+    stream.ok(None, *ends, *told)
+
+
 def test_time_does_not_go_back() -> None:
     stream = Stream().connect()
     stream.now = 50.0
