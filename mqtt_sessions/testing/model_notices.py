@@ -155,6 +155,7 @@ class Settling(Sending):
                 if copy.qos != delivery.qos:
                     continue
                 if copy.must_go is reason or self._may_drop(each, copy, reason):
+                    self._check_offered(each, copy)
                     each.queue.remove(copy)
                     fate = "expired" if reason is DropReason.EXPIRED else "dropped"
                     each.remember(copy.message, fate)
@@ -261,10 +262,8 @@ class Settling(Sending):
     def _has_to_go(self, session: ModelSession, copy: Copy) -> DropReason | None:
         connection = session.connection
         if copy.fleeting:
-            if not self._notices_given or not self._could_be_sent(session, copy):
-                return DropReason.EXPIRED
-            what = f"{session.client_id} could take {copy.message}, and was not offered it"
-            raise Disagreement("NN-9.4", what)
+            self._check_offered(session, copy)
+            return DropReason.EXPIRED
         if connection is None:
             offline = self._may_drop(session, copy, DropReason.QOS0_OFFLINE)
             return DropReason.QOS0_OFFLINE if offline else None
@@ -274,11 +273,16 @@ class Settling(Sending):
             return DropReason.TOO_LARGE if self._too_large(connection, copy) else None
         return None
 
-    def _could_be_sent(self, session: ModelSession, copy: Copy) -> bool:
+    def _check_offered(self, session: ModelSession, copy: Copy) -> None:
+        """NN-9.4: whoever can take a message with interval 0 now gets it."""
         connection = session.connection
-        if connection is None or connection.congested or session.queue[0] is not copy:
-            return False
-        return self.room(connection) > 0
+        if not copy.fleeting or copy.must_go is not None or session.queue[0] is not copy:
+            return
+        if connection is None or connection.congested or connection.resend:
+            return
+        if self.room(connection) > 0 and not self._too_large(connection, copy):
+            what = f"{session.client_id} could take {copy.message}, and was not offered it"
+            raise Disagreement("NN-9.4", what)
 
     def _doubt(self, session: ModelSession) -> None:
         """What is too large for this connection may be gone, and the subject does not tell."""

@@ -471,13 +471,13 @@ class Sending(Replaying):
             return "host", f"it was told to be dropped: {action}"
         wanted = [each for each in session.subscriptions if matches(each, message.topic_name)]
         if fate is None and not wanted:
+            if any(matches(each, message.topic_name) for each in session.unsubscribed):
+                return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
             hidden = message.topic_name.removeprefix("$")
             if hidden != message.topic_name and any(
                 each[0] in "+#" and matches(each, hidden) for each in session.subscriptions
             ):
                 return connection.cite("MQTT-4.7.2-1"), f"a wildcard does not match: {action}"
-            if any(matches(each, message.topic_name) for each in session.unsubscribed):
-                return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
             return connection.cite("MQTT-3.3.2-3"), f"no filter matches: {action}"
         if action.delivery.retain and message.topic_name in self.retained:
             return connection.cite("MQTT-3.3.1-10", "MQTT-3.3.1-9"), f"not called up: {action}"

@@ -304,6 +304,13 @@ class Run:
             self.last, session.client_id, version, False, principal=session.principal, **fields
         )
 
+    def _connect_again(self) -> Event | None:
+        """A second CONNECT on an open connection."""
+        connection = self._open()
+        if connection is None:
+            return None
+        return ClientConnected(connection.name, self.chance.choice(CLIENTS))
+
     def _lose(self) -> Event | None:
         connections = list(self.model.connections.values())
         closed = [each for each in connections if not each.open]
@@ -383,7 +390,7 @@ class Run:
         connection, pick = self._open(), self.chance.choice
         if connection is None:
             return None
-        message = Message(pick(("t", "t/#", "")), b"wrong", pick((0, 1, 2)))
+        message = Message(pick(("t", "t/#", "")), b"wrong", pick((0, 1, 2, 3)))
         return PublishReceived(
             connection.name, message, pick((None, 0, 3)), False, None, pick(((), (4,)))
         )
@@ -413,6 +420,9 @@ class Run:
             kind = pick((PubackReceived, PubrecReceived, PubcompReceived))
             return kind(connection.name, pick(range(1, 5)), code)
         exchange = pick((in_flight[0], pick(in_flight)))
+        if pick(range(40)) == 0:
+            kind = pick((PubackReceived, PubrecReceived, PubcompReceived))
+            return kind(connection.name, exchange.packet_id, code)
         if exchange.phase == AWAITING_PUBACK:
             return PubackReceived(connection.name, exchange.packet_id, code)
         if exchange.phase == AWAITING_PUBREC or pick(range(9)) == 0:
@@ -470,6 +480,7 @@ class Run:
 
 STEPS = {
     "connect": 6,
+    "connect_again": 0.3,
     "reconnect": 6,
     "lose": 5,
     "disconnect": 1.5,

@@ -184,7 +184,7 @@ class OrderOfPubrelsLost(Broken):
 class OrderOfQueueLost(Broken):
     """What waited goes out backwards, under the identifiers that it had."""
 
-    rules = ("MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6")
+    rules = ("MQTT-4.6.0-5", "3.1.1 MQTT-4.6.0-6", "MQTT-4.4.0-1", "3.1.1 MQTT-4.4.0-1")
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         fresh = [each for each in actions if isinstance(each, SendPublish) and not each.dup]
@@ -354,7 +354,7 @@ class NegativePubrecGoesOn(Broken):
 class InboundIdentifiersLost(Broken):
     """They go with the connection, so that a repeat is handed on twice."""
 
-    rules = ("MQTT-4.3.3-10", "3.1.1 MQTT-4.3.3-2", "NN-6.5", "MQTT-4.3.3-11")
+    rules = ("MQTT-4.3.3-10", "3.1.1 MQTT-4.3.3-2", "NN-6.5", "MQTT-4.3.3-11", "host")
 
     def ask(self, event: Event) -> list[Event]:
         if isinstance(event, (ConnectionLost, DisconnectReceived)):

@@ -12,12 +12,15 @@ from mqtt_sessions import (
     CloseConnection,
     ConnectionLost,
     DisconnectReceived,
+    DropReason,
     Event,
     ExpiryPolicy,
     MessageDropped,
     MessagePublished,
     Notice,
     Outcome,
+    OverflowPolicy,
+    PingReceived,
     PublishReceived,
     QueuePurged,
     ReasonCode,
@@ -25,6 +28,7 @@ from mqtt_sessions import (
     SendDisconnect,
     SendPingresp,
     SendPublish,
+    SendSuback,
     SessionLimits,
     SubscribeReceived,
     Subscription,
@@ -323,7 +327,7 @@ def strip(event: Event, **options: Any) -> list[Event]:
 
 
 class NoLocalIgnored(Broken):
-    rules = ("MQTT-3.8.3-3",)
+    rules = ("MQTT-3.8.3-3", "MQTT-3.3.2-5")
     notices = False
 
     def ask(self, event: Event) -> list[Event]:
@@ -433,3 +437,89 @@ class QueueUnbounded(Broken):
         limits: SessionLimits = settings["limits"]
         unbounded = evolve(limits, maximum_queued_messages=None, maximum_queued_bytes=None)
         return {**settings, "limits": unbounded}
+
+
+class RetainedUnbounded(Broken):
+    rules = ("host", "MQTT-4.3.2-4", "MQTT-4.3.3-8", "MQTT-3.3.4-1", "3.1.1 MQTT-3.3.5-2")
+
+    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {**settings, "limits": evolve(settings["limits"], maximum_retained_messages=None)}
+
+
+class FleetingNeverOffered(Broken):
+    """A message with interval 0 is dropped as expired, though it could be sent."""
+
+    rules = ("NN-9.4",)
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.kept: list[Notice] = []
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        def change(each: SendPublish) -> SendPublish | None:
+            if each.message_expiry_interval != 0 or each.delivery.qos > 0:
+                return each
+            session = self.store.session_of(each.connection)
+            assert session is not None
+            self.kept.append(MessageDropped(session.client_id, each.delivery, DropReason.EXPIRED))
+            return None
+
+        return changed(actions, SendPublish, change)
+
+    def tell(self, notices: list[Notice]) -> list[Notice]:
+        found = [*notices, *self.kept]
+        self.kept.clear()
+        return found
+
+
+class SessionPresentOnRefusal(Broken):
+    rules = ("MQTT-3.2.2-6", "3.1.1 MQTT-3.2.2-4")
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        return changed(
+            actions,
+            SendConnack,
+            lambda each: evolve(each, session_present=each.session_present or each.reason_code > 0),
+        )
+
+
+class SecondConnectAccepted(Broken):
+    rules = ("MQTT-3.1.0-2", "3.1.1 MQTT-3.1.0-2")
+
+    def ask(self, event: Event) -> list[Event]:
+        if isinstance(event, ClientConnected) and self.store.session_of(event.connection):
+            return [PingReceived(event.connection, False)]
+        return [event]
+
+
+class CodesOfSubackReversed(Broken):
+    rules = ("MQTT-3.8.4-1", "3.1.1 MQTT-3.8.4-1")
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        return changed(
+            actions, SendSuback, lambda each: evolve(each, reason_codes=each.reason_codes[::-1])
+        )
+
+
+class SendsToAStranger(Broken):
+    rules = ("NN-3.5",)
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        return changed(actions, SendPublish, lambda each: evolve(each, connection="nobody"))
+
+
+class RetryForgotten(Broken):
+    rules = ("host",)
+
+    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {**settings, "policy": evolve(settings["policy"], retry_interval=None)}
+
+
+class QueuePushesOutTheWrongOne(Broken):
+    """The newcomer gives way, where the oldest should."""
+
+    rules = ("MQTT-4.5.0-1",)
+
+    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        newest = evolve(settings["limits"], overflow=OverflowPolicy.DROP_NEWEST)
+        return {**settings, "limits": newest}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ SEEDS = 60
 STEPS = 200
 
 SMALL: dict[str, Any] = {
-    "policy": ExpiryPolicy(default_session_expiry_interval=6),
-    "limits": SessionLimits(maximum_queued_messages=3, maximum_send_window=3),
+    "policy": ExpiryPolicy(default_session_expiry_interval=6, retry_interval=2),
+    "limits": SessionLimits(
+        maximum_queued_messages=3, maximum_send_window=3, maximum_retained_messages=2
+    ),
     "options": ServerOptions(receive_maximum=2, server_keep_alive=4),
 }
 LARGE: dict[str, Any] = {
@@ -29,15 +32,15 @@ LARGE: dict[str, Any] = {
 }
 
 
-def verdict(mutant: type[Broken], settings: dict[str, Any]) -> tuple[str, int] | None:
-    """The first disagreement over some runs, and its seed."""
+def verdicts(mutant: type[Broken]) -> Iterator[str]:
+    """The first disagreement of each run that has one."""
     for seed in range(SEEDS):
-        run = Run(seed, store=mutant, notices=mutant.notices, deadlines=False, **settings)
-        try:
-            run.steps(STEPS)
-        except Disagreement as found:
-            return found.rule, seed
-    return None
+        for settings in (SMALL, LARGE):
+            run = Run(seed, store=mutant, notices=mutant.notices, deadlines=False, **settings)
+            try:
+                run.steps(STEPS)
+            except Disagreement as found:
+                yield found.rule
 
 
 @pytest.mark.parametrize("settings", [SMALL, LARGE], ids=["small", "large"])
@@ -49,7 +52,9 @@ def test_the_door_itself_changes_nothing(settings: dict[str, Any], notices: bool
 
 @pytest.mark.parametrize("mutant", tuple(mutants()), ids=lambda mutant: mutant.__name__)
 def test_broken_subject_is_found_and_the_rule_is_named(mutant: type[Broken]) -> None:
-    found = [verdict(mutant, SMALL), verdict(mutant, LARGE)]
-    rules = {each[0] for each in found if each is not None}
-    assert rules, "nothing was found"
-    assert rules <= set(mutant.rules)
+    seen = []
+    for rule in verdicts(mutant):
+        if rule in mutant.rules:
+            return
+        seen.append(rule)  # what one fault leads to may be seen before the fault itself
+    pytest.fail(f"seen were {sorted(set(seen))}" if seen else "nothing was found")
