@@ -497,6 +497,19 @@ def test_a_refusal_gives_back_one_unit(world: LiveWorld, qos: int) -> None:
     assert payloads(refuse(first, RC.UNSPECIFIED_ERROR)) == [b"3"]
 
 
+@spec("5.0 MQTT-3.3.4-9", "5.0 MQTT-4.4.0-2")
+def test_refused_message_leaves_room_for_the_next(world: LiveWorld) -> None:
+    """NN-7.7, NN-10.1."""
+    alice = world.connect(receive_maximum=1)
+    alice.subscribe("a", qos=2)
+    bob = world.connect("bob")
+    bob.publish_to_the_end("a", b"1")
+    (first,) = ids(alice.take())
+    alice.pubrec(first or 0, RC.QUOTA_EXCEEDED)
+    bob.publish_to_the_end("a", b"2")
+    assert alice.received() == [b"2"]
+
+
 @spec("5.0 MQTT-4.9.0-2", "5.0 MQTT-3.3.4-9")
 def test_smaller_receive_maximum_bounds_what_is_sent_again(world: LiveWorld) -> None:
     """NN-8.4: the rest follows as acknowledgements come in."""
