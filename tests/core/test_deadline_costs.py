@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sortedcontainers import SortedList
 
-from mqtt_sessions import DeadlineKind
+from mqtt_sessions import Deadline, DeadlineKind
 from mqtt_sessions.deadlines import DeadlineIndex, Timer
 
 INFINITY = float("inf")
@@ -135,6 +135,12 @@ def test_a_timer_of_no_interval_that_moves_goes_to_the_lane_of_zero() -> None:
     assert index.first() is timer
     assert timer.lane is not None
     assert (timer.at, timer.lane.key) == (8.0, 0.0)
+
+
+def test_a_deadline_is_a_value() -> None:
+    deadline = Deadline(5.0, DeadlineKind.RETRY, "a")
+    assert (deadline.at, deadline.kind, deadline.subject) == (5.0, DeadlineKind.RETRY, "a")
+    assert {deadline, Deadline(5.0, DeadlineKind.RETRY, "a")} == {deadline}
 
 
 # ---------------------------------------------------------------- lanes
