@@ -63,7 +63,9 @@ class Ledger:
         "_answers",
         "_closing",
         "_connacks",
+        "_due_wills",
         "_ended",
+        "_ending",
         "_lost",
         "_most",
         "_policy",
@@ -101,6 +103,8 @@ class Ledger:
         self._pubrels: dict[Hashable, list[int]] = {}
         self._wills: list[tuple[str, Message]] = []
         self._ended: list[str] = []
+        self._ending: set[str] = set()
+        self._due_wills: list[Message] = []
         self._lost: list[tuple[str, Message]] = []
 
     def copy(self) -> Ledger:
@@ -227,6 +231,7 @@ class Ledger:
         self._owe_will(account)
         name = account.client_id
         self._ended.append(name)
+        self._ending.add(name)
         self._lost += [(name, each[0]) for each in account.waiting]
         self._lost += [(name, each[0]) for each in account.begun.values()]
         account.forget()
@@ -289,8 +294,8 @@ class Ledger:
 
     def _on_puback(self, event: PubackReceived) -> None:
         account = self._of(event.connection)
-        if account is not None and event.packet_id in account.begun:
-            del account.begun[event.packet_id]
+        if account is not None:
+            account.begun.pop(event.packet_id, None)
             account.units.discard(event.packet_id)
 
     def _on_pubrec(self, event: PubrecReceived) -> None:
@@ -340,15 +345,19 @@ class Ledger:
         if due not in self._wills:
             raise ServerFault("MQTT-3.1.2-8", f"the will of {due[0]!r} is not due, or was sent")
         self._wills.remove(due)
+        self._due_wills.append(notice.message)
         for account in self.accounts.values():
             account.delivered.pop(notice.message, None)  # each connection's will is a message anew
         self._hand_on(notice.message)
 
     def _on_dropped(self, notice: MessageDropped) -> None:
         account, message = self.accounts[notice.client_id], notice.delivery.message
-        if (notice.client_id, message) in self._lost and notice.reason in _AT_END:
+        ending = notice.client_id in self._ending and notice.reason in _AT_END
+        if ending and (notice.client_id, message) in self._lost:
             self._lost.remove((notice.client_id, message))
             return
+        if ending and message in self._due_wills:
+            return  # a will that is due as the session ends may still have been offered to it
         if notice.reason is DropReason.QUEUE_FULL and self._most is not None:
             in_queue = [copy for copy in account.waiting if copy[0] is message]
             if in_queue and len(account.waiting) > self._most:
@@ -362,9 +371,8 @@ class Ledger:
             for copy in (*account.begun.values(), *account.released.values()):
                 if copy[0] is message:
                     raise ServerFault("MQTT-4.4.0-1", f"{message.payload!r} dropped in flight")
-        raise ServerFault(
-            "MQTT-4.5.0-1", f"{message.payload!r} dropped as {notice.reason.value} without reason"
-        )
+        detail = f"{message.payload!r} dropped as {notice.reason.value} without reason"
+        raise ServerFault("MQTT-4.5.0-1", detail)
 
     def _on_action(self, action: Action) -> None:
         kind, connection = type(action), action.connection  # type: ignore[union-attr]
@@ -376,10 +384,9 @@ class Ledger:
             raise ServerFault("NN-3.5", f"{kind.__name__} to {connection!r}, which is closed")
         if kind is SendConnack:
             self._on_connack(action)  # type: ignore[arg-type]
-            return
-        if connection in self._connacks:
+        elif connection in self._connacks:
             raise ServerFault("MQTT-3.2.0-1", f"{kind.__name__} comes before CONNACK")
-        if kind is SendPublish:
+        elif kind is SendPublish:
             self._on_publish(account, action)  # type: ignore[arg-type]
         elif kind is SendPubrel:
             self._on_pubrel_sent(account, action)  # type: ignore[arg-type]

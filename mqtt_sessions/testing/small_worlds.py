@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mqtt_sessions.messages import Message, Will
-from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
+from mqtt_sessions.policy import ExpiryPolicy, OverflowPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, World
@@ -91,6 +91,27 @@ _HELD_BACK = (
         (_subscriber(_kept(1), abandons=False),),
         (_m("0", 0), _m("1", 1), _m("2", 2), _m("3", 1)),
         limits=SessionLimits(maximum_queued_messages=1),
+    ),
+    World(
+        "a queue of one, drop newest",
+        (_subscriber(_kept(1), abandons=False),),
+        (_m("1", 1), _m("2", 0), _m("3", 2), _m("4", 1)),
+        limits=SessionLimits(maximum_queued_messages=1, overflow=OverflowPolicy.DROP_NEWEST),
+    ),
+    World(
+        "a queue of two, drop oldest",
+        (_subscriber(_kept(1), abandons=False),),
+        (
+            _m("1", 1),
+            _m("2", 0, message_expiry_interval=3),
+            _m("3", 2, message_expiry_interval=2),
+            _m("4", 1),
+        ),
+        clock=True,
+        late=True,
+        tick=1.0,
+        horizon=5.0,
+        limits=SessionLimits(maximum_queued_messages=2, overflow=OverflowPolicy.DROP_OLDEST),
     ),
     World(
         "two subscribers",
@@ -195,6 +216,20 @@ _LIFETIME = (
         horizon=10.0,
     ),
     World(
+        "both ways in 3.1",
+        (
+            Peer(
+                "b",
+                3,
+                entries=(Entry(), Entry(True)),
+                subscriptions=_LISTENING,
+                messages=(Message("u", b"up", 2),),
+            ),
+        ),
+        (_m("1", 1),),
+        policy=ExpiryPolicy(default_session_expiry_interval=None),
+    ),
+    World(
         "one version after another",
         (
             Peer(
@@ -286,6 +321,23 @@ _WILLS = (
     ),
 )
 
+_OWN_WILL = (
+    World(
+        "a client hears its own will",
+        (
+            Peer(
+                "b",
+                entries=(Entry(False, 2, None, _will(1, 2)), Entry(True, 3, None, _will(2, 0))),
+                leavings=(Leaving(_WITH_WILL),),
+                subscriptions=(Subscription("w", 2),),
+            ),
+        ),
+        clock=True,
+        late=True,
+        horizon=5.0,
+    ),
+)
+
 _MESSAGES = (
     World(
         "messages that expire",
@@ -310,6 +362,22 @@ _MESSAGES = (
         (_m("1", 1, retain=True), _m("2", 2, retain=True), _m("", 0, retain=True)),
     ),
     World(
+        "two retained topics",
+        (
+            Peer(
+                "b",
+                entries=(_kept(1, clean_start=True), _kept(2)),
+                subscriptions=(Subscription("#", 2),),
+                congests=True,
+            ),
+        ),
+        (
+            Message("t/1", b"1", 1, True),
+            Message("t/2", b"2", 2, True),
+            Message("t/1", b"3", 0, True),
+        ),
+    ),
+    World(
         "retained messages that expire",
         (_subscriber(_kept(1, clean_start=True), abandons=False),),
         (_m("1", 1, retain=True, message_expiry_interval=3),),
@@ -320,7 +388,9 @@ _MESSAGES = (
     ),
 )
 
-SMALL_WORLDS: tuple[World, ...] = _OUTBOUND + _HELD_BACK + _INBOUND + _LIFETIME + _WILLS + _MESSAGES
+SMALL_WORLDS: tuple[World, ...] = (
+    _OUTBOUND + _HELD_BACK + _INBOUND + _LIFETIME + _WILLS + _OWN_WILL + _MESSAGES
+)
 
 LARGE_WORLDS: tuple[World, ...] = (
     World(
