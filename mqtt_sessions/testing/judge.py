@@ -12,7 +12,7 @@ from typing import Any
 from mqtt_sessions.events import Event
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing.invariants import Watch
-from mqtt_sessions.testing.model import Model
+from mqtt_sessions.testing.model import Disagreement, Model
 from mqtt_sessions.testing.subjects import Subject
 from mqtt_sessions.testing.transcript import Failure, Step, sequence_diagram, transcript
 from mqtt_sessions.turn import Outcome
@@ -147,17 +147,17 @@ class Judge:
             if not calls:
                 self.model.handle_timeout(now)
             calls += 1
-            assert calls < _MOST_CALLS, f"{calls} calls of handle_timeout({now}) left work due"
+            if calls == _MOST_CALLS:  # law 3 of time
+                raise Disagreement("host", f"{calls} calls of handle_timeout({now}) left work due")
             self._collect(None, now, subject.handle_timeout(now), actions, notices)
 
     def _compare_deadlines(self) -> None:
-        """The subject wakes its host no later than something ends."""
+        """The subject wakes its host no later than something ends: law 8 of time."""
         if self._real_time:
             return
         due, told = self.model.next_deadline_at, self.subject.next_deadline_at
-        if due is not None:
-            assert told is not None, f"next_deadline_at is None, though {due} is one"
-            assert told <= due, f"next_deadline_at is {told}, later than {due}"
+        if due is not None and (told is None or told > due):
+            raise Disagreement("host", f"next_deadline_at is {told}, and something ends at {due}")
 
     def _record(self, step: Step, error: Exception, position: int | None) -> None:
         self.steps.append(step)

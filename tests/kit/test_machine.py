@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from attrs import evolve
 from hypothesis import settings
+from hypothesis.errors import FlakyFailure
 
 from mqtt_sessions import (
     Action,
@@ -25,6 +26,7 @@ from mqtt_sessions import (
     Outcome,
     OverlapPolicy,
     PublishReceived,
+    SendConnack,
     SendPubcomp,
     SendPublish,
     ServerOptions,
@@ -36,6 +38,7 @@ from mqtt_sessions import (
 )
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.machine import SessionStateMachine
+from mqtt_sessions.testing.model import Disagreement
 from mqtt_sessions.testing.moves import (
     EVERYTHING,
     HIGHEST,
@@ -220,6 +223,13 @@ class IsStrict(Broken):
         return None if at is None else at + 0.125
 
 
+class WakesLate(Broken):
+    @property
+    def next_deadline_at(self) -> float | None:
+        at = self.store.next_deadline_at
+        return None if at is None else at + 1
+
+
 class NeverRests(Broken):
     @property
     def next_deadline_at(self) -> float | None:
@@ -309,6 +319,41 @@ def test_a_subject_is_told_that_the_run_has_ended() -> None:
     assert opened == closed != []
 
 
+def test_a_subject_that_fails_now_and_then_is_told_too() -> None:
+    """As brokers do that are late sometimes: the run that failed is kept."""
+    failed = []
+
+    class FailsOnce(Broken):
+        def say(self, action: Action) -> Action | None:
+            if isinstance(action, SendConnack) and not failed:
+                failed.append(action)
+                return None
+            return action
+
+    class TestFlaky(SessionStateMachine):
+        subject = FailsOnce
+        settings = settings(QUICK, max_examples=5)
+
+    case = TestFlaky("test_session_semantics")
+    with pytest.raises(FlakyFailure) as raised:
+        case.test_session_semantics()
+    assert case.judge is not None
+    assert case.judge.failure is not None
+    assert "✗" in raised.value.__notes__[0]
+
+
+def test_what_is_no_subjects_fault_is_left_as_it_is() -> None:
+    class Unreachable(SessionStateMachine):
+        settings = settings(QUICK, max_examples=2)
+
+        def subject(self, *configuration: Any) -> Subject:
+            raise ConnectionRefusedError("nobody listens")
+
+    with pytest.raises(ConnectionRefusedError) as raised:
+        Unreachable("test_session_semantics").test_session_semantics()
+    assert "Mermaid" not in "".join(raised.value.__notes__)
+
+
 def test_what_is_configured_is_what_the_subject_gets() -> None:
     seen: list[tuple[Any, ...]] = []
 
@@ -394,6 +439,26 @@ def test_a_test_that_is_a_list_of_events() -> None:
     assert judge.pass_time(62.0).next_deadline_at is None
     assert judge.failure is None
     assert len(judge.steps) == 5
+
+
+def unwatched(subject: Subject) -> Judge:
+    """A judge who has the model alone, and what it checks itself."""
+    judge = Judge(subject)
+    judge._watch = None
+    return judge
+
+
+def test_a_deadline_that_is_told_too_late_breaks_a_law() -> None:
+    judge = unwatched(WakesLate(ExpiryPolicy(), SessionLimits(), ServerOptions()))
+    with pytest.raises(Disagreement, match=r"host: next_deadline_at is 7.0, and .* ends at 6.0"):
+        judge.feed(ClientConnected(1, "a", keep_alive=4), 0.0)
+
+
+def test_work_that_never_ends_breaks_a_law() -> None:
+    judge = unwatched(NeverRests(ExpiryPolicy(), SessionLimits(), ServerOptions()))
+    with pytest.raises(Disagreement, match="left work due") as raised:
+        judge.pass_time(1.0)
+    assert raised.value.rule == "host"
 
 
 def test_its_error_carries_the_run() -> None:
