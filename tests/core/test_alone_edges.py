@@ -62,6 +62,7 @@ def test_a_refusal_of_the_only_identifier_leaves_no_deadline() -> None:
     alone.send(1, "t", qos=2, packet_id=7)
     assert alone.session.next_deadline_at == 10
     alone.routed(1, UNSPECIFIED)
+    assert len(alone.session._engine._turn.deadlines) == 0  # before anybody asks for the next
     assert alone.session.next_deadline_at is None
 
 
