@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NoReturn
 
 from mqtt_sessions.events import ClientConnected
@@ -411,17 +411,32 @@ class RetainedCopy:
 Subject = Copy | WatchedConnection | WatchedSession | RetainedCopy
 
 
+_FEW = 1000
+"""Alarms that need no cleaning."""
+
+
 class Alarms:
     """Instants at which something has to end; what has ended before is passed over late."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, str, Subject]] = []
         self._made = 0
+        self._most = _FEW
         self.retained: dict[str, RetainedCopy] = {}
 
     def at(self, instant: float, rule: str, subject: Subject) -> None:
         """Note that something ends then. *Cost* O(log noted)."""
         self._made += 1
+        if len(self._heap) >= self._most:
+            # what has ended long before its instant is forgotten, so that half are alive at least
+            self._heap = [
+                entry
+                for entry in self._heap
+                if (due := self._due(entry[2], entry[3])) == entry[0]
+                or (entry[2] == KEEP_ALIVE and due < INF)
+            ]
+            heapify(self._heap)
+            self._most = max(_FEW, 2 * len(self._heap))
         heappush(self._heap, (instant, self._made, rule, subject))
 
     def first(self) -> tuple[float, str, Subject] | None:

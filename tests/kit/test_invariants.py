@@ -1100,6 +1100,21 @@ def test_time_does_not_go_back() -> None:
     stream.ok(ConnectionLost(1), SessionParked("s", 160.0), next_at=160.0)
 
 
+def test_what_is_finished_is_forgotten() -> None:
+    """Memory is that of what there is, whatever there was."""
+    stream = Stream().connect(keep_alive=10).subscribe("t", 0)
+    for number in range(3000):
+        expiring = message(str(number), 0, message_expiry_interval=1_000_000)
+        copy = Delivery(expiring, 0, received_at=100.0)
+        stream.ok(MessagePublished(expiring), SendPublish(1, copy, None, False, 1_000_000))
+    assert len(stream.watch.alarms._heap) <= 1000
+    session = stream.watch.sessions["s"]
+    for held in (session.waiting, session.streams, session.in_flight, session.called_up):
+        assert not held
+    stream.now += 15
+    stream.bad("MQTT-3.1.2-22", None)
+
+
 def test_what_is_on_its_way_is_told() -> None:
     stream = in_flight().ok(ConnectionCongested(1)).ok(published("o"))
     stream.ok(PublishReceived(1, message(topic_name="u"), 4), SendPubrec(1, 4, OK))

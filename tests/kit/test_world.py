@@ -513,7 +513,11 @@ MUTANTS: tuple[Patch, ...] = (
     what_exceeds_a_smaller_window_is_dropped,
     retained_expiry_begins_anew_after_a_crash,
 )
-FIRST_SEED = {queue_is_a_stack: 3, retained_messages_called_up_go_with_the_connection: 3}
+FIRST_SEED = {
+    queue_is_a_stack: 3,
+    retained_messages_called_up_go_with_the_connection: 3,
+    late_timers_resurrect_the_dead: 2,
+}
 """Where it is found soonest."""
 
 
