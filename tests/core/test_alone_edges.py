@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from mqtt_sessions import (
     ClientConnected,
@@ -118,45 +117,6 @@ def test_routes_are_forgotten_with_their_session() -> None:
     assert alone.session.snapshot().routed == ()
     assert not alone.session._engine._routes  # type: ignore[attr-defined]
     assert alone.routed(1) == alone.routed(2) == Outcome()
-
-
-# ---------------------------------------------------------------- snapshots by other hands
-
-
-@pytest.mark.parametrize("connection", [0, 2, None])
-def test_a_route_of_another_connection_is_answered_on_none(connection: int | None) -> None:
-    alone = connected()
-    alone.send(1, "t", qos=1, packet_id=7)
-    snapshot = alone.session.snapshot()
-    [routed] = snapshot.routed
-    other = evolve(snapshot, routed=(evolve(routed, connection=connection),))
-    assert Session.restore(other).handle(MessageRouted(1), 0.0) == Outcome()
-    answered = Session.restore(snapshot).handle(MessageRouted(1), 0.0)
-    assert answered.actions == (SendPuback(1, 7, ReasonCode.SUCCESS),)
-
-
-def test_a_route_of_a_session_without_a_connection_is_answered_on_none() -> None:
-    alone = connected()
-    alone.send(1, "t", qos=1, packet_id=7)
-    alone.lose(1)
-    snapshot = alone.session.snapshot()
-    [routed] = snapshot.routed
-    other = evolve(snapshot, routed=(evolve(routed, connection=1),))
-    assert Session.restore(other).handle(MessageRouted(1), 0.0) == Outcome()
-
-
-def test_connections_are_equal_and_not_identical() -> None:
-    session = Session("a")
-    name = "a connection"
-    session.handle(ClientConnected(name, "a"), 0.0)
-    session.handle(PublishReceived(name, Message("t", b"m", 1), 7), 0.0)
-    snapshot = session.snapshot()
-    [routed] = snapshot.routed
-    same = "".join(["a ", "connection"])
-    assert same is not name
-    other = evolve(snapshot, routed=(evolve(routed, connection=same),))
-    [action] = Session.restore(other).handle(MessageRouted(1), 0.0).actions
-    assert action == SendPuback(name, 7, ReasonCode.SUCCESS)
 
 
 # ---------------------------------------------------------------- who it is
