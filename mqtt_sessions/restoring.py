@@ -6,22 +6,15 @@ the index is filled in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from mqtt_sessions.connection import Link, RetryTimer
 from mqtt_sessions.deadlines import DeadlineIndex, Timer
-from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery
 from mqtt_sessions.notices import DropReason
 from mqtt_sessions.queue import Queue
 from mqtt_sessions.snapshots import (
-    SNAPSHOT_VERSION,
     ConnectionSnapshot,
     Drops,
     SessionContents,
-    SessionSnapshot,
-    StoreSnapshot,
 )
 from mqtt_sessions.state import (
     ABANDONED,
@@ -36,8 +29,6 @@ from mqtt_sessions.turn import Settings
 
 __all__ = [
     "Alarms",
-    "check_snapshot",
-    "check_unique",
     "contents_of",
     "drops",
     "restore_session",
@@ -62,20 +53,6 @@ class Alarms:
         """Arm them all. *Cost* O(n log n)."""
         for at, timer, interval in sorted(self._timers, key=lambda each: each[0]):
             deadlines.arm(timer, at, interval)
-
-
-def check_snapshot(snapshot: object, kind: type[SessionSnapshot] | type[StoreSnapshot]) -> None:
-    """Whether a snapshot is of this kind and format.
-
-    Raises:
-        InvalidValue: It is not.
-    """
-    if not isinstance(snapshot, kind):
-        raise InvalidValue(f"snapshot must be of type {kind.__name__}, not {snapshot!r}")
-    if snapshot.version != SNAPSHOT_VERSION:
-        raise InvalidValue(
-            f"{kind.__name__}.version must be {SNAPSHOT_VERSION}, not {snapshot.version!r}"
-        )
 
 
 def drops(dropped: dict[DropReason, int] | None) -> Drops:
@@ -254,17 +231,3 @@ def _restore_link(session: SessionState, saved: ConnectionSnapshot, alarms: Alar
             alarms.add(link.retry, link.retry.due, link.retry.pause)
     link.smooth()
     return link
-
-
-def check_unique(snapshots: Iterable[Any], field: str) -> None:
-    """Whether no two of them have the same name.
-
-    Raises:
-        InvalidValue: Two of them have.
-    """
-    seen: set[Any] = set()
-    for each in snapshots:
-        name = getattr(each, field)
-        if name in seen:
-            raise InvalidValue(f"snapshot has {field} {name!r} twice")
-        seen.add(name)

@@ -49,6 +49,10 @@ class Retained(Timer):
     def subject(self) -> str:
         return self.message.topic_name
 
+    def is_retained_one(self, live: Delivery) -> bool:
+        """Whether a live message is the very one that was retained."""
+        return self.received_at == live.received_at and self.message == live.message
+
 
 class RetainedStore:
     """At most one retained message a topic.
@@ -226,7 +230,7 @@ class Replay(Timer):
         self.looks = 0
         self._event = 0
         self._begun: dict[str, int] = {}
-        self._offered: dict[str, tuple[Message, int]] = {}
+        self._offered: dict[str, tuple[float, int]] = {}
 
     @property
     def subject(self) -> str:
@@ -248,9 +252,9 @@ class Replay(Timer):
         """A live message was accepted that is the topic's retained one too: once is enough."""
         topic_name = live.message.topic_name
         entry = store.get(topic_name)
-        if entry is not None and entry.message is live.message:
+        if entry is not None and entry.is_retained_one(live):
             self._event += 1
-            self._offered[topic_name] = (live.message, self._event)
+            self._offered[topic_name] = (live.received_at, self._event)
 
     def note_sent(self, live: Delivery, store: RetainedStore) -> None:
         """A live message was sent: a retained one that is older must not come after it."""
@@ -260,10 +264,10 @@ class Replay(Timer):
             return
         self._event += 1
         event = self._event
-        if entry.message is live.message:
+        if entry.is_retained_one(live):
             # who has subscribed since it was accepted has a right to it of its own
-            offered, event = self._offered.get(topic_name, (None, 0))
-            if offered is not live.message:
+            offered_at, event = self._offered.get(topic_name, (-_INF, 0))
+            if offered_at != live.received_at:
                 return
         self.superseded[topic_name] = (live.received_at, event)
 
@@ -307,7 +311,7 @@ class Replay(Timer):
         return ReplaySnapshot(
             tuple((each, cursor, self._begun[each]) for each, cursor in self.cursors.items()),
             tuple((topic, at, event) for topic, (at, event) in self.superseded.items()),
-            tuple((topic, message, event) for topic, (message, event) in self._offered.items()),
+            tuple((topic, at, event) for topic, (at, event) in self._offered.items()),
             self._event,
             self.first,
             None if self.lane is None else self.at,
@@ -321,7 +325,7 @@ class Replay(Timer):
             replay.cursors[topic_filter] = cursor
             replay._begun[topic_filter] = event
         replay.superseded = {topic: (at, event) for topic, at, event in saved.superseded}
-        replay._offered = {topic: (message, event) for topic, message, event in saved.offered}
+        replay._offered = {topic: (at, event) for topic, at, event in saved.offered}
         replay._event = saved.event
         replay.first = saved.retained_first
         return replay

@@ -296,7 +296,11 @@ class Router(Engine):
         return ReasonCode.SUCCESS
 
     def _offer_late(self, late: list[tuple[SessionState, Delivery]], turn: Turn) -> None:
-        """Law 5: what is due for a receiver comes first, and may end it."""
+        """Law 5: what is due for a receiver comes first, and may end it.
+
+        In the order in which it came due, whoever subscribed first.
+        """
+        late.sort(key=lambda each: (each[0].soonest_at, each[0].client_id))
         for session, delivery in late:
             self._settle(session, turn)
             if self._sessions.get(session.client_id) is session:

@@ -29,7 +29,8 @@ from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason, FilterAdded, FilterRemoved, WillPublished
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
-from mqtt_sessions.restoring import Alarms, check_snapshot, drops, restore_session
+from mqtt_sessions.restoring import Alarms, restore_session
+from mqtt_sessions.snapshot_checks import check_snapshot
 from mqtt_sessions.snapshots import RoutedSnapshot, SessionSnapshot
 from mqtt_sessions.state import ABANDONED, PendingWill, Route, SessionState
 from mqtt_sessions.subscribing import Granted
@@ -157,9 +158,17 @@ class Session:
     def snapshot(self) -> SessionSnapshot:
         """Everything that the session holds, as one value; of a store's session too.
 
+        Of a store's session, that is without what the store alone knows: copies of a will that is
+        being handed out and that have not reached it.
+
         *Cost* O(what it holds); messages are shared, not copied.
+
+        Raises:
+            InvalidState: A call is running.
         """
         engine = self._engine
+        if engine._turn.busy:
+            raise InvalidState("snapshot was called while a call is running")
         state = engine._sessions.get(self.client_id)
         if isinstance(engine, _Alone):
             return engine._snapshot()
@@ -171,6 +180,7 @@ class Session:
             settings.limits,
             settings.options,
             None if state is None else engine._contents(state),
+            has_size_of=settings.size_of is not None,
         )
 
     @classmethod
@@ -178,18 +188,19 @@ class Session:
         """A session of its own that goes on where the snapshot was taken.
 
         One that was taken of a store's session brings its connection along; retained messages
-        that were on their way to it stay with the store.
+        that were on their way to it do not come any more, for a session alone has none.
 
         Args:
             snapshot: What `snapshot` gave.
             size_of: As for the constructor.
 
         Raises:
-            InvalidValue: It is no snapshot of a session, or of another format.
+            InvalidValue: It is no snapshot of a session, of another format, or no state that a
+                session can be in; or `size_of` is missing.
 
         *Cost* O(what it holds).
         """
-        check_snapshot(snapshot, SessionSnapshot)
+        check_snapshot(snapshot, SessionSnapshot, size_of)
         session = cls(
             snapshot.client_id, snapshot.policy, snapshot.limits, snapshot.options, size_of
         )
@@ -356,9 +367,7 @@ class _Alone(Engine):
             tuple(self._links),
             self._last_route_id,
             tuple(each.saved() for each in self._routes_in_order()),
-            turn.accepted,
-            turn.completed,
-            drops(turn.dropped),
+            settings.size_of is not None,
         )
 
     def _routes_in_order(self) -> list[_Routed]:
@@ -369,8 +378,6 @@ class _Alone(Engine):
     def _restore(self, snapshot: SessionSnapshot) -> None:
         turn = self._turn
         turn.now = snapshot.now
-        turn.accepted, turn.completed = snapshot.accepted, snapshot.completed
-        turn.dropped = dict(snapshot.dropped)
         self._last_route_id = snapshot.last_route_id
         self._links.update(dict.fromkeys(snapshot.connections, CLOSED))
         if snapshot.contents is None:
@@ -387,10 +394,8 @@ class _Alone(Engine):
             self._restore_routed(session, saved)
 
     def _restore_routed(self, session: SessionState, saved: RoutedSnapshot) -> None:
-        link = session.link
-        if link is None or saved.connection is None or link.connection != saved.connection:
-            link = CLOSED
-        routed = _Routed(saved.route_id, session, link, saved.message, saved.packet_id)
+        link = session.link if saved.is_open else None
+        routed = _Routed(saved.route_id, session, link or CLOSED, saved.message, saved.packet_id)
         routed.code = saved.reason_code
         self._waiting[saved.message.qos - 1].append(routed)
         if saved.reason_code is None:
@@ -530,7 +535,7 @@ class _Routed:
         link, ids = self.link, self.session.inbound
         return RoutedSnapshot(
             self.route_id,
-            link.connection if link.session is self.session else None,
+            link.session is self.session,
             self.packet_id,
             self.message,
             self.code,

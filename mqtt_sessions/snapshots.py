@@ -1,8 +1,9 @@
 """Everything that a session or a store holds, as one frozen value.
 
-For tests (a search over all states, a crash between any two steps), for moves and for journals. A
-snapshot shares messages and deliveries with what it was taken of, so that taking one copies no
-payload; connections are the host's own names.
+For tests (a search over all states, a crash between any two steps), for moves and for journals.
+From two that are equal the same follows, but for ties: which of several clients or topics goes
+first that come due at one instant. A snapshot shares messages and deliveries with what it was
+taken of, so that taking one copies no payload; connections are the host's own names.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSION = 1
-"""Of the format; `restore` refuses others."""
+"""Of the format; `restore` refuses others. It rises with any change of what a snapshot holds."""
 
 Drops = tuple[tuple[DropReason, int], ...]
+"""How many messages were dropped, by reason."""
 
 
 @value
@@ -78,7 +80,7 @@ class ReplaySnapshot:
     Attributes:
         cursors: Filter, the last topic looked at, and the number of the event that began it.
         superseded: Topic, arrival of the newest live message sent on it meanwhile, event number.
-        offered: Topic, the live message that is the retained one too, event number.
+        offered: Topic, arrival of the live message that is the retained one too, event number.
         event: The last event's number.
         retained_first: Whether a retained message has the next free unit, or the queue.
         goes_on_at: When it goes on by itself; None: as acknowledgements come in.
@@ -86,7 +88,7 @@ class ReplaySnapshot:
 
     cursors: tuple[tuple[str, str | None, int], ...]
     superseded: tuple[tuple[str, float, int], ...]
-    offered: tuple[tuple[str, Message, int], ...]
+    offered: tuple[tuple[str, float, int], ...]
     event: int
     retained_first: bool
     goes_on_at: float | None
@@ -148,7 +150,7 @@ class RoutedSnapshot:
 
     Attributes:
         route_id: Named in `RouteMessage`.
-        connection: Where it came from; None: that connection is gone.
+        is_open: Whether the connection on which it came is the session's still.
         packet_id: Of its PUBLISH.
         message: What is routed.
         reason_code: The router's answer, which waits for those before it; None: not yet given.
@@ -156,7 +158,7 @@ class RoutedSnapshot:
     """
 
     route_id: int
-    connection: Hashable | None
+    is_open: bool
     packet_id: int
     message: Message
     reason_code: ReasonCode | None
@@ -178,9 +180,7 @@ class SessionSnapshot:
             have is closed, and its `ConnectionLost` still to come; alone only.
         last_route_id: Of the last `RouteMessage`; alone only.
         routed: What the host's router has, in order; alone only.
-        accepted: Totals over this session and those before it; alone only.
-        completed: The same.
-        dropped: The same.
+        has_size_of: Whether there was a `size_of`, which `restore` then has to be given.
         version: Of the format.
     """
 
@@ -193,9 +193,7 @@ class SessionSnapshot:
     connections: tuple[Hashable, ...] = ()
     last_route_id: int = 0
     routed: tuple[RoutedSnapshot, ...] = ()
-    accepted: int = 0
-    completed: int = 0
-    dropped: Drops = ()
+    has_size_of: bool = False
     version: int = SNAPSHOT_VERSION
 
 
@@ -257,6 +255,7 @@ class StoreSnapshot:
         accepted: Totals over all sessions, those that have ended included.
         completed: The same.
         dropped: The same.
+        has_size_of: Whether there was a `size_of`, which `restore` then has to be given.
         version: Of the format.
     """
 
@@ -271,4 +270,5 @@ class StoreSnapshot:
     accepted: int
     completed: int
     dropped: Drops
+    has_size_of: bool = False
     version: int = SNAPSHOT_VERSION

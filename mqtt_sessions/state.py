@@ -249,6 +249,13 @@ class SessionState(Timer):
     def subject(self) -> str:
         return self.client_id
 
+    @property
+    def soonest_at(self) -> float:
+        """When keep alive, its will's delay or its own expiry is due, whichever is first."""
+        if self.link is not None:
+            return self.link.due
+        return min(self.at, self.will.at) if isinstance(self.will, PendingWill) else self.at
+
     def route(self, topic_filter: str) -> Route | None:
         """The subscription to this very filter. *Cost* O(1)."""
         routes = self.routes

@@ -26,14 +26,13 @@ from mqtt_sessions.messages import Message
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.restoring import (
     Alarms,
-    check_snapshot,
-    check_unique,
     drops,
     restore_session,
 )
 from mqtt_sessions.retained import Replay
 from mqtt_sessions.router import Router
 from mqtt_sessions.session import Counters, Session
+from mqtt_sessions.snapshot_checks import check_snapshot
 from mqtt_sessions.snapshots import SessionContents, StoreSnapshot
 from mqtt_sessions.topics import is_valid_filter, matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf
@@ -148,31 +147,29 @@ class SessionStore(Router):
             turn.accepted,
             turn.completed,
             drops(turn.dropped),
+            settings.size_of is not None,
         )
 
     @classmethod
     def restore(cls, snapshot: StoreSnapshot, size_of: SizeOf | None = None) -> SessionStore:
         """A store that goes on where the snapshot was taken.
 
-        What it answers is what the original would have answered, up to the order among different
-        clients and topics that come due at one instant or are sent something in one outcome.
-        Where the connections are gone too, feed `ConnectionLost` for each of
-        `snapshot.connections`.
+        What it answers is what the original would have answered, but for ties: of several clients
+        or topics that come due at the very same instant, another may go first, and within one
+        outcome the order among connections may differ. Where the connections are gone too, feed
+        `ConnectionLost` for each of `snapshot.connections`.
 
         Args:
             snapshot: What `snapshot` gave.
             size_of: As for the constructor: a snapshot holds no functions.
 
         Raises:
-            InvalidValue: It is no snapshot of a store, of another format, or it names a client id
-                or connection twice.
+            InvalidValue: It is no snapshot of a store, of another format, or no state that a store
+                can be in; or `size_of` is missing.
 
         *Cost* O(everything).
         """
-        check_snapshot(snapshot, StoreSnapshot)
-        check_unique(snapshot.sessions, "client_id")
-        links = [each.connection for each in snapshot.sessions if each.connection is not None]
-        check_unique(links, "connection")
+        check_snapshot(snapshot, StoreSnapshot, size_of)
         store = cls(snapshot.policy, snapshot.limits, snapshot.options, size_of)
         turn = store._turn
         turn.now = snapshot.now

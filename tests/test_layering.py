@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("deadlines", "queue"),
     ("turn",),
     ("connection", "state"),
-    ("wills", "restoring"),
+    ("wills", "snapshot_checks", "restoring"),
     ("inbound", "outbound", "subscribing", "handshake"),
     ("lifecycle",),
     ("engine",),

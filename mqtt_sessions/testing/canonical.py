@@ -172,7 +172,7 @@ class _View:
         return (
             tuple([(one, last, rank[event]) for one, last, event in replay.cursors]),
             tuple([(one, self.age(at), rank[event]) for one, at, event in replay.superseded]),
-            tuple([(one, self.message(live), rank[event]) for one, live, event in replay.offered]),
+            tuple([(one, self.age(at), rank[event]) for one, at, event in replay.offered]),
             replay.retained_first,
             self.ahead(replay.goes_on_at),
         )

@@ -10,6 +10,7 @@ from attrs import evolve, fields
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mqtt_sessions
 from mqtt_sessions import (
     Action,
     ClientConnected,
@@ -19,6 +20,7 @@ from mqtt_sessions import (
     InvalidState,
     InvalidValue,
     Message,
+    MessagePublished,
     MessageRouted,
     Notice,
     Outcome,
@@ -28,6 +30,7 @@ from mqtt_sessions import (
     PubrecReceived,
     PubrelReceived,
     ReasonCode,
+    ReplaySnapshot,
     RetainedMessageDropped,
     RouteMessage,
     SendPuback,
@@ -35,9 +38,12 @@ from mqtt_sessions import (
     SendPubrec,
     SendPubrel,
     Session,
+    SessionLimits,
     SessionStore,
     StoreSnapshot,
+    WillFanoutSnapshot,
 )
+from mqtt_sessions.snapshots import SNAPSHOT_VERSION
 from tests.core.helpers import World, will
 from tests.core.histories import STEPS, Life, Step
 
@@ -326,28 +332,176 @@ def test_a_parked_session_and_none_at_all() -> None:
 
 def test_other_things_are_refused() -> None:
     snapshot = busy().store.snapshot()
-    with pytest.raises(InvalidValue, match="StoreSnapshot"):
+    with pytest.raises(InvalidValue, match="must be of type StoreSnapshot, not NoneType"):
         SessionStore.restore(None)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="version must be 1, not 2"):
         SessionStore.restore(evolve(snapshot, version=2))
-    with pytest.raises(InvalidValue, match="SessionSnapshot"):
+    with pytest.raises(InvalidValue, match="must be of type SessionSnapshot, not StoreSnapshot"):
         Session.restore(snapshot)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValue, match="client_id 'a' twice"):
-        SessionStore.restore(evolve(snapshot, sessions=snapshot.sessions[:1] * 2))
+    for now in (float("nan"), float("inf"), "now"):
+        with pytest.raises(InvalidValue, match="now must be a finite float"):
+            SessionStore.restore(evolve(snapshot, now=now))  # type: ignore[arg-type]
+
+
+def test_what_was_counted_in_bytes_has_to_be_so_again() -> None:
+    def size_of(delivery: Delivery, version: int) -> int:
+        return 1
+
+    for made in (SessionStore(size_of=size_of), Session("a", size_of=size_of)):
+        snapshot: Any = made.snapshot()
+        with pytest.raises(InvalidValue, match="restore must be given a size_of"):
+            type(made).restore(snapshot)
+        assert type(made).restore(snapshot, size_of).snapshot() == snapshot
+
+
+def damaged_contents() -> list[tuple[str, dict[str, Any]]]:
+    session = busy().store["a"].snapshot().contents
+    assert session is not None
+    link = session.connection
+    assert link is not None
+    some = session.in_flight[0]
+    assert some[1] is not None
+    replay = ReplaySnapshot((("nowhere", None, 1),), (), (), 1, True, None)
+    return [
+        ("subscriptions", {"subscriptions": session.subscriptions[:1] * 2}),
+        ("in_flight", {"in_flight": (some, some)}),
+        ("in_flight", {"in_flight": ((0, some[1]),)}),
+        ("inbound", {"inbound": ((65_536, None),)}),
+        ("inbound", {"inbound": ((1, None), (1, None))}),
+        ("abandoned", {"abandoned": (some[0],)}),
+        ("abandoned", {"abandoned": (999,)}),
+        ("expires_at", {"expires_at": 99.0}),
+        ("expires_at", {"connection": None}),
+        ("will_due_at", {"will_due_at": 99.0}),
+        ("replay.cursors", {"replay": replay}),
+        ("connection.unsent", {"connection": evolve(link, unsent=(999,))}),
+        ("connection.unitless", {"connection": evolve(link, unitless=(some[0],))}),
+        ("connection.sent_at", {"connection": evolve(link, sent_at=((999, 1.0),))}),
+        ("connection.keep_alive_at", {"connection": evolve(link, keep_alive_at=9.0)}),
+        ("connection.inbound_units", {"connection": evolve(link, inbound_units=(0,))}),
+    ]
+
+
+@pytest.mark.parametrize(("field", "changes"), damaged_contents())
+def test_a_session_that_cannot_be_is_refused(field: str, changes: dict[str, Any]) -> None:
+    snapshot = busy().store.snapshot()
+    [index] = [n for n, each in enumerate(snapshot.sessions) if each.client_id == "a"]
+    sessions = list(snapshot.sessions)
+    sessions[index] = evolve(sessions[index], **changes)
+    with pytest.raises(InvalidValue, match=rf"^StoreSnapshot\.sessions\[{index}\]\.{field}"):
+        SessionStore.restore(evolve(snapshot, sessions=tuple(sessions)))
+    alone = busy().store["a"].snapshot()
+    with pytest.raises(InvalidValue, match=rf"^SessionSnapshot\.contents\.{field}"):
+        Session.restore(evolve(alone, contents=sessions[index]))
+
+
+def test_a_store_that_cannot_be_is_refused() -> None:
+    snapshot = busy().store.snapshot()
     first, second, *_ = snapshot.sessions
-    twice = (evolve(first), evolve(second, connection=first.connection))
-    with pytest.raises(InvalidValue, match="connection 1 twice"):
-        SessionStore.restore(evolve(snapshot, sessions=twice))
+    fanout = WillFanoutSnapshot("x", Message("t"), 0.0, None, 0.0, (("nobody", (1,)),))
+    for field, changes in (
+        ("sessions must not name 'a' twice", {"sessions": (first, first)}),
+        (
+            "sessions must not name 1 twice",
+            {"sessions": (first, evolve(second, connection=first.connection, expires_at=None))},
+        ),
+        ("connections lacks", {"connections": snapshot.connections[1:]}),
+        ("connections must not name", {"connections": snapshot.connections * 2}),
+        ("retained must not name", {"retained": snapshot.retained * 2}),
+        (r"will_fanouts\[0\]", {"will_fanouts": (fanout,)}),
+        (r"will_fanouts\[0\]", {"will_fanouts": (evolve(fanout, remaining=()),)}),
+    ):
+        with pytest.raises(InvalidValue, match=rf"^StoreSnapshot\.{field}"):
+            SessionStore.restore(evolve(snapshot, **changes))
+
+
+def test_a_session_is_its_own() -> None:
+    alone = busy().store["a"].snapshot()
+    with pytest.raises(InvalidValue, match="client_id must be 'b', not 'a'"):
+        Session.restore(evolve(alone, client_id="b"))
+
+
+# ---------------------------------------------------------------- what equality says
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the same object", "an equal one"])
+def test_equal_messages_are_the_same_message(again: bool) -> None:
+    """What stands in a journal comes back as another object."""
+    message = Message("t", b"m", 1, True)
+    world = World(limits=SessionLimits(maximum_queued_messages=1))
+    world.publish("a", b"old", qos=1, retain=True)
+    world.connect(1, "s", receive_maximum=1)
+    world.subscribe(1, "#", qos=1)
+    for each in (message, evolve(message) if again else message):
+        world.do(MessagePublished(each))
+    world.subscribe(1, "t", qos=1)
+    told = []
+    for packet_id in range(1, 6):
+        told += list(world.puback(1, packet_id).actions)
+    payloads = [each.delivery.message.payload for each in told if isinstance(each, SendPublish)]
+    assert payloads == [b"m", b"m"]
+
+
+def test_wills_of_late_sessions_come_in_the_order_in_which_they_were_due() -> None:
+    """Whoever subscribed first: a restored store knows no order among subscribers."""
+    world = World()
+    world.subscriber("r", "r", "w", qos=1)
+    for name, interval in (("a", 11), ("b", 10)):
+        world.connect(
+            name,
+            name,
+            will=will("w", 99, name.encode(), retain=True),
+            session_expiry_interval=interval,
+        )
+    for name in "ba":
+        world.subscribe(name, "t")
+    for name in "ab":
+        world.lose(name)
+    world.now = 50.0
+    for store in (SessionStore.restore(world.store.snapshot()), world.store):
+        outcome = store.handle(MessagePublished(Message("t")), world.now)
+        payloads = [
+            each.delivery.message.payload
+            for each in outcome.actions
+            if isinstance(each, SendPublish)
+        ]
+        assert payloads == [b"b", b"a"]
+
+
+FORMAT = {
+    "Delivery": 9,
+    "ExpiryPolicy": 9,
+    "Message": 10,
+    "ServerOptions": 10,
+    "SessionLimits": 15,
+    "Subscription": 6,
+    "Will": 2,
+    "StoreSnapshot": 13,
+    "SessionSnapshot": 11,
+    "SessionContents": 19,
+    "ConnectionSnapshot": 14,
+    "ReplaySnapshot": 6,
+    "RetainedSnapshot": 5,
+    "WillFanoutSnapshot": 6,
+    "RoutedSnapshot": 6,
+}
+"""Fields of all that a snapshot of version 1 can hold: who changes one changes the version."""
+
+
+@pytest.mark.parametrize("name", FORMAT)
+def test_the_version_stands_for_what_a_snapshot_holds(name: str) -> None:
+    assert SNAPSHOT_VERSION == 1
+    assert len(fields(getattr(mqtt_sessions, name))) == FORMAT[name]
 
 
 def test_no_snapshot_in_the_middle_of_a_call() -> None:
-    problems: list[InvalidState] = []
+    read_by: list[Any] = []
 
     def size_of(delivery: Delivery, version: int) -> int:
-        try:
-            store.snapshot()
-        except InvalidState as problem:
-            problems.append(problem)
+        for read in (store.snapshot, store["s"].snapshot):
+            with pytest.raises(InvalidState, match="while a call is running"):
+                read()
+            read_by.append(read)
         return 1
 
     store = SessionStore(size_of=size_of)
@@ -355,7 +509,7 @@ def test_no_snapshot_in_the_middle_of_a_call() -> None:
     world.store = store
     world.subscriber("s", "s", "t", qos=1, maximum_packet_size=100)
     world.publish("t", b"x", qos=1)
-    assert problems
+    assert len(read_by) == 2
 
 
 @pytest.mark.parametrize("name", [each.name for each in fields(StoreSnapshot)])
@@ -370,7 +524,7 @@ def test_a_message_that_was_given_up_does_not_count_as_delivered_after_a_restore
     world.publish("t", b"x", qos=2)
     world.lose("s")
     world.connect("s", "s", maximum_packet_size=50)  # NN-8.7: only PUBREL is left of it
-    world.store = SessionStore.restore(world.store.snapshot())
+    world.store = SessionStore.restore(world.store.snapshot(), world.store._settings.size_of)
     assert [each.delivery for each in world.session("s").in_flight] == [None]
     world.pubcomp("s", 1)
     assert world.session("s").counters.completed == 0
