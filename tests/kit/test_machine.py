@@ -247,7 +247,6 @@ HOSTILE = evolve(CALM, hostile=True)
 BROKEN: tuple[tuple[Callable[..., Subject], int, Profile], ...] = (
     (ForgetsDup, 6, CALM),
     (ForgetsPubcompOfUnknown, 4, HOSTILE),
-    (LosesQos1, 8, CALM),
     (IgnoresMessageExpiry, 5, CALM),
     (IgnoresWills, 5, CALM),
     (HandsOnTwice, 6, CALM),
