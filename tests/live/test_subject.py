@@ -338,6 +338,7 @@ def test_reset_removes_sessions_wills_and_retained_messages(subject: BrokerSubje
 
     will = Will(Message("will", b"w", retain=True))
     subject.handle(ClientConnected(1, "alice", 4, False, will=will))
+    subject.handle(SubscribeReceived(1, 5, (Subscription("a", 1),)))
     subject.handle(PublishReceived(1, Message("kept", b"1", 1, True), 1))
     assert [type(each) for each in subject.handle(ConnectionLost(1)).actions] == []
     assert present()
