@@ -15,7 +15,7 @@ from mqtt_sessions._values import value
 from mqtt_sessions.testing.clients import ServerFault
 from mqtt_sessions.testing.search_moves import Moves
 from mqtt_sessions.testing.search_state import State
-from mqtt_sessions.testing.search_world import Step, World, bounded_packet_ids
+from mqtt_sessions.testing.search_world import SmallWorld, Step, bounded_packet_ids
 from mqtt_sessions.testing.transcript import describe
 
 __all__ = ["Closure", "RuleBroken", "explore"]
@@ -51,7 +51,7 @@ class RuleBroken(AssertionError):
     """
 
     def __init__(
-        self, world: World, rule: str, detail: str, steps: tuple[Step, ...], trace: str
+        self, world: SmallWorld, rule: str, detail: str, steps: tuple[Step, ...], trace: str
     ) -> None:
         super().__init__(f"{world.name}: {rule}: {detail}\n{trace}")
         self.rule = rule
@@ -64,7 +64,7 @@ class SearchTooLarge(Exception):
     """A world has more states than the caller wanted to look at."""
 
 
-def explore(world: World, *, most_states: int = 1_000_000) -> Closure:
+def explore(world: SmallWorld, *, most_states: int = 1_000_000) -> Closure:
     """Look at every state of a world.
 
     Args:
@@ -82,7 +82,7 @@ def explore(world: World, *, most_states: int = 1_000_000) -> Closure:
 
 
 class _Search:
-    def __init__(self, world: World, most_states: int) -> None:
+    def __init__(self, world: SmallWorld, most_states: int) -> None:
         self._world = world
         self._moves = Moves(world)
         self._most_states = most_states

@@ -22,7 +22,7 @@ from mqtt_sessions.testing.clients import Client
 from mqtt_sessions.testing.search_rules import Ledger
 from mqtt_sessions.testing.search_state import State, Wire, state_key
 from mqtt_sessions.testing.search_store import StoreGraph
-from mqtt_sessions.testing.search_world import Peer, Step, World
+from mqtt_sessions.testing.search_world import Peer, SmallWorld, Step
 from mqtt_sessions.turn import Outcome
 
 __all__ = ["Moves"]
@@ -34,7 +34,7 @@ Log = Callable[[str, Any], None]
 class Moves:
     """The steps of one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SmallWorld) -> None:
         self.world = world
         self._peers = {peer.client_id: peer for peer in world.peers}
         self._prompt = [peer.client_id for peer in world.peers if peer.prompt]

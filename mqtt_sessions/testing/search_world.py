@@ -13,7 +13,7 @@ from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 
-__all__ = ["Entry", "Leaving", "Peer", "Step", "World", "bounded_packet_ids"]
+__all__ = ["Entry", "Leaving", "Peer", "SmallWorld", "Step", "bounded_packet_ids"]
 
 
 @value
@@ -75,7 +75,7 @@ class Peer:
 
 
 @value
-class World:
+class SmallWorld:
     """What there is, and what may happen. How often it happens is not bounded.
 
     Attributes:

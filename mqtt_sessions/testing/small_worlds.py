@@ -6,7 +6,7 @@ from mqtt_sessions.messages import Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, OverflowPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
-from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, World
+from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, SmallWorld
 
 __all__ = ["LARGE_WORLDS", "SMALL_WORLDS"]
 
@@ -39,34 +39,34 @@ def _subscriber(*entries: Entry, abandons: bool = True) -> Peer:
 _TWO_OF_EACH = (_m("1", 1), _m("2", 2))
 
 _OUTBOUND = (
-    World(
+    SmallWorld(
         "QoS 1 out",
         (_subscriber(_kept(2), _kept(1)),),
         (_m("1", 1), _m("2", 1), _m("3", 1)),
     ),
-    World(
+    SmallWorld(
         "three of QoS 2 out",
         (_subscriber(_kept(2), _kept(1)),),
         (_m("1", 2), _m("2", 2), _m("3", 2)),
     ),
-    World("QoS 2 out", (_subscriber(_kept(2), _kept(1)),), (_m("1", 2), _m("2", 2))),
-    World(
+    SmallWorld("QoS 2 out", (_subscriber(_kept(2), _kept(1)),), (_m("1", 2), _m("2", 2))),
+    SmallWorld(
         "QoS 0, 1 and 2 out",
         (_subscriber(_kept(2), _kept(1), _kept()),),
         (_m("0", 0), _m("1", 1), _m("2", 2), _m("3", 0)),
     ),
-    World(
+    SmallWorld(
         "a smaller window",
         (_subscriber(_kept(3), _kept(1), abandons=False),),
         (_m("1", 2), _m("2", 1), _m("3", 2)),
     ),
-    World(
+    SmallWorld(
         "identifiers come again",
         (_subscriber(_kept(2), abandons=False),),
         (_m("1", 2), _m("2", 1), _m("3", 1), _m("4", 1)),
         packet_ids=2,
     ),
-    World(
+    SmallWorld(
         "Clean Start",
         (_subscriber(_kept(1), _kept(1, clean_start=True)),),
         _TWO_OF_EACH,
@@ -74,7 +74,7 @@ _OUTBOUND = (
 )
 
 _HELD_BACK = (
-    World(
+    SmallWorld(
         "a congested connection",
         (
             Peer(
@@ -86,19 +86,19 @@ _HELD_BACK = (
         ),
         (_m("1", 2), _m("2", 1), _m("3", 0)),
     ),
-    World(
+    SmallWorld(
         "a queue of one",
         (_subscriber(_kept(1), abandons=False),),
         (_m("0", 0), _m("1", 1), _m("2", 2), _m("3", 1)),
         limits=SessionLimits(maximum_queued_messages=1),
     ),
-    World(
+    SmallWorld(
         "a queue of one, drop newest",
         (_subscriber(_kept(1), abandons=False),),
         (_m("1", 1), _m("2", 0), _m("3", 2), _m("4", 1)),
         limits=SessionLimits(maximum_queued_messages=1, overflow=OverflowPolicy.DROP_NEWEST),
     ),
-    World(
+    SmallWorld(
         "a queue of two, drop oldest",
         (_subscriber(_kept(1), abandons=False),),
         (
@@ -113,7 +113,7 @@ _HELD_BACK = (
         horizon=5.0,
         limits=SessionLimits(maximum_queued_messages=2, overflow=OverflowPolicy.DROP_OLDEST),
     ),
-    World(
+    SmallWorld(
         "two subscribers",
         (
             Peer("b", entries=(_kept(1),), subscriptions=_LISTENING),
@@ -125,16 +125,18 @@ _HELD_BACK = (
 )
 
 _INBOUND = (
-    World(
+    SmallWorld(
         "QoS 1 in",
         (Peer("a", messages=(_m("1", 1), _m("2", 1), _m("3", 1)), abandons=True), _OBSERVER),
     ),
-    World("QoS 2 in", (Peer("a", messages=(_m("1", 2), _m("2", 2)), abandons=True), _OBSERVER)),
-    World(
+    SmallWorld(
+        "QoS 2 in", (Peer("a", messages=(_m("1", 2), _m("2", 2)), abandons=True), _OBSERVER)
+    ),
+    SmallWorld(
         "three of QoS 2 in",
         (Peer("a", messages=(_m("1", 2), _m("2", 2), _m("3", 2)), abandons=True), _OBSERVER),
     ),
-    World(
+    SmallWorld(
         "QoS 2 in and Clean Start",
         (
             Peer(
@@ -146,7 +148,7 @@ _INBOUND = (
             _OBSERVER,
         ),
     ),
-    World(
+    SmallWorld(
         "the same numbers both ways",
         (
             Peer(
@@ -158,21 +160,21 @@ _INBOUND = (
         ),
         (_m("down", 2),),
     ),
-    World(
+    SmallWorld(
         "from a to b",
         (
             Peer("a", messages=(_m("1", 2), _m("2", 2))),
             Peer("b", entries=(_kept(2),), subscriptions=_LISTENING),
         ),
     ),
-    World(
+    SmallWorld(
         "a client hears itself",
         (Peer("b", entries=(_kept(2),), subscriptions=_LISTENING, messages=(_m("1", 2),)),),
     ),
 )
 
 _LIFETIME = (
-    World(
+    SmallWorld(
         "take-over of every kind",
         (
             _subscriber(
@@ -188,7 +190,7 @@ _LIFETIME = (
         tick=1.0,
         horizon=10.0,
     ),
-    World(
+    SmallWorld(
         "take-over of every kind, two messages",
         (_subscriber(Entry(False, 2), Entry(), Entry(True), Entry(True, 2)),),
         _TWO_OF_EACH,
@@ -197,7 +199,7 @@ _LIFETIME = (
         tick=1.0,
         horizon=10.0,
     ),
-    World(
+    SmallWorld(
         "take-over in 3.1.1",
         (
             Peer(
@@ -215,7 +217,7 @@ _LIFETIME = (
         policy=ExpiryPolicy(default_session_expiry_interval=2),
         horizon=10.0,
     ),
-    World(
+    SmallWorld(
         "both ways in 3.1",
         (
             Peer(
@@ -229,7 +231,7 @@ _LIFETIME = (
         (_m("1", 1),),
         policy=ExpiryPolicy(default_session_expiry_interval=None),
     ),
-    World(
+    SmallWorld(
         "one version after another",
         (
             Peer(
@@ -242,7 +244,7 @@ _LIFETIME = (
         _TWO_OF_EACH,
         policy=ExpiryPolicy(default_session_expiry_interval=None),
     ),
-    World(
+    SmallWorld(
         "leaving",
         (
             Peer(
@@ -264,7 +266,7 @@ _LIFETIME = (
 )
 
 _WILLS = (
-    World(
+    SmallWorld(
         "wills, delays and resumes",
         (
             Peer(
@@ -286,7 +288,7 @@ _WILLS = (
         tick=1.0,
         horizon=10.0,
     ),
-    World(
+    SmallWorld(
         "wills in 3.1.1",
         (
             Peer(
@@ -307,7 +309,7 @@ _WILLS = (
         policy=ExpiryPolicy(default_session_expiry_interval=2),
         horizon=10.0,
     ),
-    World(
+    SmallWorld(
         "two wills that wait",
         (
             Peer("b", entries=(Entry(False, 9, None, _will(1, 4)),)),
@@ -322,7 +324,7 @@ _WILLS = (
 )
 
 _OWN_WILL = (
-    World(
+    SmallWorld(
         "a client hears its own will",
         (
             Peer(
@@ -339,7 +341,7 @@ _OWN_WILL = (
 )
 
 _MESSAGES = (
-    World(
+    SmallWorld(
         "messages that expire",
         (_subscriber(_kept(1), abandons=False),),
         (_m("1", 1, message_expiry_interval=3), _m("2", 2, message_expiry_interval=2)),
@@ -348,7 +350,7 @@ _MESSAGES = (
         tick=1.0,
         horizon=5.0,
     ),
-    World(
+    SmallWorld(
         "expiry in the middle of the queue",
         (_subscriber(_kept(1), abandons=False),),
         (_m("1", 1), _m("2", 1, message_expiry_interval=2), _m("3", 1)),
@@ -356,12 +358,12 @@ _MESSAGES = (
         late=True,
         horizon=5.0,
     ),
-    World(
+    SmallWorld(
         "retained messages",
         (_subscriber(_kept(1), _kept(1, clean_start=True), abandons=False),),
         (_m("1", 1, retain=True), _m("2", 2, retain=True), _m("", 0, retain=True)),
     ),
-    World(
+    SmallWorld(
         "two retained topics",
         (
             Peer(
@@ -377,7 +379,7 @@ _MESSAGES = (
             Message("t/1", b"3", 0, True),
         ),
     ),
-    World(
+    SmallWorld(
         "retained messages that expire",
         (_subscriber(_kept(1, clean_start=True), abandons=False),),
         (_m("1", 1, retain=True, message_expiry_interval=3),),
@@ -388,19 +390,19 @@ _MESSAGES = (
     ),
 )
 
-SMALL_WORLDS: tuple[World, ...] = (
+SMALL_WORLDS: tuple[SmallWorld, ...] = (
     _OUTBOUND + _HELD_BACK + _INBOUND + _LIFETIME + _WILLS + _OWN_WILL + _MESSAGES
 )
 
-LARGE_WORLDS: tuple[World, ...] = (
-    World(
+LARGE_WORLDS: tuple[SmallWorld, ...] = (
+    SmallWorld(
         "from a to b, take-over on both sides",
         (
             Peer("a", messages=(_m("1", 2),), abandons=True),
             Peer("b", entries=(_kept(2), _kept(1)), subscriptions=_LISTENING, abandons=True),
         ),
     ),
-    World(
+    SmallWorld(
         "four of each QoS out",
         (_subscriber(_kept(3), _kept(1)),),
         (_m("1", 2), _m("2", 1), _m("3", 2), _m("4", 1)),

@@ -15,7 +15,7 @@ from mqtt_sessions.messages import Message
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.clients import Client
 from mqtt_sessions.testing.search import Closure, RuleBroken, SearchTooLarge, explore
-from mqtt_sessions.testing.search_world import Entry, Peer, World, bounded_packet_ids
+from mqtt_sessions.testing.search_world import Entry, Peer, SmallWorld, bounded_packet_ids
 from mqtt_sessions.testing.small_worlds import LARGE_WORLDS, SMALL_WORLDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "small-worlds.md"
@@ -74,13 +74,13 @@ def counted(closure: Closure) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("world", SMALL_WORLDS, ids=lambda world: world.name)
-def test_no_state_of_a_small_world_breaks_a_rule(world: World) -> None:
+def test_no_state_of_a_small_world_breaks_a_rule(world: SmallWorld) -> None:
     assert counted(explore(world, most_states=100_000)) == COUNTS[world.name]
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("world", LARGE_WORLDS, ids=lambda world: world.name)
-def test_no_state_of_a_large_world_breaks_a_rule(world: World) -> None:
+def test_no_state_of_a_large_world_breaks_a_rule(world: SmallWorld) -> None:
     assert counted(explore(world)) == LARGE_COUNTS[world.name]
 
 
@@ -100,7 +100,7 @@ def test_the_documents_tell_the_same_counts() -> None:
 LISTENER = Peer(
     "b", entries=(Entry(session_expiry_interval=0xFFFFFFFF),), subscriptions=(Subscription("t", 2),)
 )
-ONE_MESSAGE = World("one message", (LISTENER,), (Message("t", b"1", 1),))
+ONE_MESSAGE = SmallWorld("one message", (LISTENER,), (Message("t", b"1", 1),))
 
 
 def test_a_search_that_grows_too_large_gives_up() -> None:

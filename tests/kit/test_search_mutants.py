@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from mqtt_sessions.testing.search import RuleBroken, explore
-from mqtt_sessions.testing.search_world import World
+from mqtt_sessions.testing.search_world import SmallWorld
 from tests.kit import search_mutants_packets as packets
 from tests.kit import search_mutants_sessions as sessions
 from tests.kit.search_mutants_sessions import WORLDS
@@ -98,7 +98,7 @@ MUTANTS = (
 )
 
 
-def found_in(world: World) -> RuleBroken:
+def found_in(world: SmallWorld) -> RuleBroken:
     with pytest.raises(RuleBroken) as caught:
         explore(world, most_states=20_000)
     return caught.value
