@@ -5,6 +5,7 @@ Spec: MQTT 5.0 §3.3.4, §4.5, §4.6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -66,6 +67,7 @@ class Router(Engine):
         self._retained = RetainedStore()
         self._replays: dict[SessionState, Replay] = {}
         self._order: SortedList | None = None
+        self._arrived_at = -math.inf
 
     # ------------------------------------------------------------ publishing
 
@@ -74,6 +76,7 @@ class Router(Engine):
     ) -> None:
         message = event.message
         client_id = session.client_id
+        self._arrive(message, turn)
         lifetime, told = session.settings.expiry_of(message)
         # MQTT-3.3.1-8: without RETAIN nothing is stored, altered or erased
         if message.retain and not self._retain(message, client_id, lifetime, told, turn):
@@ -90,6 +93,17 @@ class Router(Engine):
         else:
             inbound.take(session, link, packet_id, code, turn)
 
+    def _arrive(self, message: Message, turn: Turn) -> None:
+        """Give a message the instant of its arrival, by which it is told from others of its topic.
+
+        Many arrive at one reading of the clock. A retained one comes behind all before it, by the
+        least step that a float can take, so that it is known which of two is the newer [NN-14.6].
+        """
+        at, latest = turn.now, self._arrived_at
+        if at <= latest:
+            at = math.nextafter(latest, math.inf) if message.retain else latest
+        self._arrived_at = at
+
     def _on_host_published(self, event: MessagePublished, turn: Turn) -> None:
         lifetime, told = self._settings.expiry_of(event.message)
         self._publish_anyway(event.message, event.publisher, lifetime, told, turn)
@@ -103,6 +117,7 @@ class Router(Engine):
         turn: Turn,
     ) -> None:
         """Publish for somebody who cannot be refused: if need be it is not retained."""
+        self._arrive(message, turn)
         if message.retain:
             self._retain_anyway(message, publisher, lifetime, told, turn)
         own = None if publisher is None else self._sessions.get(publisher)
@@ -135,9 +150,11 @@ class Router(Engine):
         *Cost* that of copying a dict of the receivers, where one filter matches.
         """
         told = message.message_expiry_interval
+        self._arrive(message, turn)
         if message.retain:  # MQTT-3.1.2-15, else MQTT-3.1.2-14
             self._retain_anyway(message, client_id, lifetime, told, turn)
-        fanout = WillFanout(client_id, message, turn.now, lifetime)
+        expires_at = None if lifetime is None else turn.now + lifetime  # NN-4.6
+        fanout = WillFanout(client_id, message, self._arrived_at, expires_at)
         own = self._sessions.get(client_id)
         buckets = self._tree.match(message.topic_name)
         if len(buckets) == 1 and not isinstance(buckets[0], Route):
@@ -236,7 +253,7 @@ class Router(Engine):
         buckets = self._tree.match(message.topic_name)
         if not buckets:
             return ReasonCode.NO_MATCHING_SUBSCRIBERS
-        now = turn.now
+        now, arrived_at = turn.now, self._arrived_at
         expires_at = None if lifetime is None else now + lifetime  # NN-9.5: from its arrival
         made: dict[int | tuple[int, ...], Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
@@ -251,7 +268,7 @@ class Router(Engine):
             if options != options_before:
                 options_before = options
                 delivery = made.get(options) or self._make(
-                    message, options, now, expires_at, told, publisher
+                    message, options, arrived_at, expires_at, told, publisher
                 )
                 made[options] = delivery
                 plain = delivery.qos > 0 and not (delivery.retain or huge)
@@ -421,7 +438,7 @@ class Router(Engine):
                 self._unretain(victim.message.topic_name, turn)
                 turn.notices.append(RetainedMessageDropped(victim.message, reason))
         self._unretain(topic_name, turn)
-        entry = Retained(message, turn.now, told, publisher)
+        entry = Retained(message, self._arrived_at, told, publisher)
         self._retained.put(entry)
         if lifetime is not None:
             turn.deadlines.arm(entry, turn.now + lifetime, lifetime)

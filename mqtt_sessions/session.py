@@ -482,7 +482,6 @@ class _Alone(Engine):
             delivery = event.delivery
             if delivery.received_at == float("-inf"):
                 delivery = _arrived(delivery, session, turn.now)
-            turn.accepted += 1
             outbound.offer(session, delivery, turn)
 
     def _publish_wills(self, turn: Turn, limit: int | None = None) -> int:

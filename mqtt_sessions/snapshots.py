@@ -244,6 +244,7 @@ class StoreSnapshot:
 
     Attributes:
         now: The clock's last reading.
+        arrived_at: Arrival of the latest message, minus infinity before the first.
         policy: When things end.
         limits: How far things grow.
         options: What the server offers.
@@ -260,6 +261,7 @@ class StoreSnapshot:
     """
 
     now: float
+    arrived_at: float
     policy: ExpiryPolicy
     limits: SessionLimits
     options: ServerOptions

@@ -32,13 +32,13 @@ class WillFanout(Timer):
     kind = DeadlineKind.WILL_DELAY
 
     def __init__(
-        self, client_id: str, message: Message, received_at: float, lifetime: float | None
+        self, client_id: str, message: Message, received_at: float, expires_at: float | None
     ) -> None:
         super().__init__()
         self.client_id = client_id
         self.message = message
         self.received_at = received_at
-        self.expires_at = None if lifetime is None else received_at + lifetime
+        self.expires_at = expires_at
         self.remaining: dict[SessionState, Route | Overlap | list[Route | Overlap]] = {}
         self.made: dict[int | tuple[int, ...], Delivery] = {}
 
@@ -63,8 +63,7 @@ class WillFanout(Timer):
     @classmethod
     def restore(cls, saved: WillFanoutSnapshot, sessions: dict[str, SessionState]) -> WillFanout:
         """The will on its way to what is left of its receivers."""
-        fanout = cls(saved.client_id, saved.message, saved.received_at, None)
-        fanout.expires_at = saved.expires_at
+        fanout = cls(saved.client_id, saved.message, saved.received_at, saved.expires_at)
         for client_id, copies in saved.remaining:
             session = sessions[client_id]
             routes = [Overlap.of(session, options) for options in copies]

@@ -68,7 +68,7 @@ def number(numbers: dict[int, int], packet_id: int) -> int:
 class _View:
     """One moment from which instants are seen."""
 
-    __slots__ = ("ages", "horizon", "message", "names", "now", "snapshot")
+    __slots__ = ("horizon", "message", "names", "now", "ranks", "snapshot")
 
     def __init__(
         self,
@@ -83,8 +83,10 @@ class _View:
         self.horizon = horizon
         self.names = names
         self.message = message
-        # Arrival decides what interval receivers are told, and what goes first in a replay.
-        self.ages = bool(snapshot.retained)
+        # Arrival decides what goes first in a replay, by order alone: which may be the least step
+        # that a float can take, where many arrive at one reading of the clock.
+        arrivals = _arrivals(snapshot) if snapshot.retained else []
+        self.ranks = {at: rank for rank, at in enumerate(arrivals)}
 
     def ahead(self, at: float | None) -> float | None:
         """Seconds until then, 0 if it is due; None: never."""
@@ -94,7 +96,7 @@ class _View:
 
     def age(self, at: float) -> float:
         """Seconds since then."""
-        return min(max(self.now - at, 0.0), self.horizon)
+        return min(max(round(self.now - at, 6), 0.0), self.horizon)
 
     def delivery(self, delivery: Delivery) -> Hashable:
         told = delivery.message_expiry_interval
@@ -103,7 +105,8 @@ class _View:
             delivery.qos,
             delivery.retain,
             delivery.subscription_ids,
-            self.age(delivery.received_at) if self.ages or told is not None else None,
+            None if told is None else self.age(delivery.received_at),
+            self.ranks.get(delivery.received_at),
             self.ahead(delivery.expires_at),
             told,
             delivery.publisher,
@@ -171,11 +174,23 @@ class _View:
         rank = {event: index for index, event in enumerate(sorted(events))}
         return (
             tuple([(one, last, rank[event]) for one, last, event in replay.cursors]),
-            tuple([(one, self.age(at), rank[event]) for one, at, event in replay.superseded]),
-            tuple([(one, self.age(at), rank[event]) for one, at, event in replay.offered]),
+            tuple([(one, self.ranks.get(at), rank[event]) for one, at, event in replay.superseded]),
+            tuple([(one, self.ranks.get(at), rank[event]) for one, at, event in replay.offered]),
             replay.retained_first,
             self.ahead(replay.goes_on_at),
         )
+
+
+def _arrivals(snapshot: StoreSnapshot) -> list[float]:
+    """All instants of arrival, in order."""
+    found = {each.received_at for each in snapshot.retained}
+    for session in snapshot.sessions:
+        found.update([each.received_at for each in session.queue])
+        found.update([each.received_at for _, each in session.in_flight if each is not None])
+        if session.replay is not None:
+            found.update([at for _, at, _ in session.replay.superseded])
+            found.update([at for _, at, _ in session.replay.offered])
+    return sorted(found)
 
 
 def _client_id(session: SessionContents) -> str:
@@ -218,7 +233,8 @@ def canonical(
             [
                 (
                     message(each.message),
-                    view.age(each.received_at),
+                    None if each.message_expiry_interval is None else view.age(each.received_at),
+                    view.ranks[each.received_at],
                     view.ahead(each.expires_at),
                     each.message_expiry_interval,
                     each.publisher,

@@ -17,7 +17,8 @@ the core but values. Each rule stands under its id, in the module of its subject
 
 What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what
 an exception says, a host that feeds an event of a later instant without `handle_timeout` before it.
-Where two things happen at one instant, either order will do.
+Where two things are due at one instant, either order will do; what was published in two steps is
+in the order of its publication, also at one instant.
 """
 
 from __future__ import annotations

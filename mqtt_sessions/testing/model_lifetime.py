@@ -208,6 +208,7 @@ class Lifetime(Routing):
     ) -> None:
         connection.open = False
         connection.closed_in = self.step
+        connection.closed_at = self.instant
         self._tell(*(ClientRefused(event.connection, event.client_id, code) for code in codes))
 
         def check(action: Any) -> None:
@@ -269,9 +270,10 @@ class Lifetime(Routing):
         assert connection is not None
         connection.open = False
         connection.closed_in = self.step
+        connection.closed_at = self.instant
         # MQTT-3.1.4-3
         rule = connection.cite("MQTT-3.1.4-3", "MQTT-3.1.4-2")
-        self._owe_close(connection, rule, (ReasonCode.SESSION_TAKEN_OVER,))
+        self._owe_close(connection, rule, (ReasonCode.SESSION_TAKEN_OVER,), is_told=True)
         self._tell(SessionTakenOver(session.client_id, connection.name))
         session.connection = None
         reasons = []
@@ -299,6 +301,7 @@ class Lifetime(Routing):
     def _end_connection(self, connection: ModelConnection, *, normal: bool = False) -> None:
         connection.open = False
         connection.closed_in = self.step
+        connection.closed_at = self.instant
         session = connection.session
         if session is None or session.connection is not connection:
             return
@@ -351,6 +354,7 @@ class Lifetime(Routing):
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         session.ended = True
+        session.ended_at = self.instant
         self._ended.append(session)
         client_id = session.client_id
         self._tell(*(SessionEnded(client_id, reason) for reason in reasons))
@@ -434,10 +438,11 @@ class Lifetime(Routing):
         """All that is due at `now` ends, in order of instant, then of kind."""
         self.now = max(self.now, now)
         while True:
+            self.instant = self.now
             due = [each for each in self._due() if each[0] <= self.now]
             if not due:
                 return
-            _, _, act = min(due, key=lambda each: each[:2])
+            self.instant, _, act = min(due, key=lambda each: each[:2])
             act()
 
     def _silent(self, connection: ModelConnection) -> None:

@@ -58,6 +58,8 @@ class Settling(Sending):
             Disagreement: Something that was owed was not done, a drop was not allowed, a bound does
                 not hold.
         """
+        if self._undecided is not None:
+            self._decide(closed=False)
         for notice in self._dropped:
             self._settle_drop(notice)
         self._settle_retained()
@@ -123,7 +125,7 @@ class Settling(Sending):
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
         if room <= 0:
             return
-        for replay in session.replays.values():
+        for replay in session.replays:
             for values in replay.pending.values():
                 if self._is_owed(session, replay, values[0]):
                     rule = connection.cite("MQTT-3.3.1-9", "MQTT-3.3.1-6")
@@ -187,7 +189,7 @@ class Settling(Sending):
                 return True
         if not notice.delivery.is_retained or notice.reason is not DropReason.TOO_LARGE:
             return False
-        for each in session.replays.values():
+        for each in session.replays:
             each.excused.append(message.topic_name)  # MQTT-3.1.2-25: as if it were delivered
         return connection is not None and connection.maximum_packet_size is not None
 

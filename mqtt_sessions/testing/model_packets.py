@@ -43,6 +43,7 @@ from mqtt_sessions.testing.model_values import (
     ModelConnection,
     ModelSession,
     Owed,
+    Undecided,
     matches,
     valid_filter,
     valid_topic,
@@ -306,7 +307,27 @@ class Packets(Lifetime):
         if event.packet_id in session.inbound:
             self._refuse_in_use(connection, SendSuback, event.packet_id, count)
             return
-        self._grant_all(connection, session, event)
+        filters = [each.topic_filter for each in event.subscriptions]
+        self._answer_or_close(
+            connection, filters, lambda: self._grant_all(connection, session, event)
+        )
+
+    def _answer_or_close(
+        self, connection: ModelConnection, filters: list[str], answer: Callable[[], None]
+    ) -> None:
+        """NN-5.3: an ill-formed filter is refused by its entry, as this library does, or ends all.
+
+        Who gives no notices may do either; what it does first shows which it is.
+        """
+        if self._notices_given or all(valid_filter(each) for each in filters):
+            answer()
+            return
+        rule = connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
+
+        def close() -> None:
+            self._peer_error(connection, (0x82, 0x81), rule)
+
+        self._undecided = Undecided(connection, answer, close)
 
     def _grant_all(
         self, connection: ModelConnection, session: ModelSession, event: SubscribeReceived
@@ -375,6 +396,16 @@ class Packets(Lifetime):
         if event.packet_id in session.inbound:
             self._refuse_in_use(connection, SendUnsuback, event.packet_id, count)
             return
+        self._answer_or_close(
+            connection,
+            list(event.topic_filters),
+            lambda: self._remove_all(connection, session, event),
+        )
+
+    def _remove_all(
+        self, connection: ModelConnection, session: ModelSession, event: UnsubscribeReceived
+    ) -> None:
+        """Entry by entry [MQTT-3.10.4-6]; one UNSUBACK [MQTT-3.10.4-4]."""
         allowed: list[tuple[int, ...]] = []
         for number, topic_filter in enumerate(event.topic_filters):
             refusal = event.refusals[number] if event.refusals else None
@@ -382,6 +413,10 @@ class Packets(Lifetime):
                 allowed.append((refusal,))
             elif self._unsubscribe(session, topic_filter):
                 allowed.append((SUCCESS,))
+            elif not (self._notices_given or valid_filter(topic_filter)):
+                allowed.append(
+                    (ReasonCode.NO_SUBSCRIPTION_EXISTED, ReasonCode.TOPIC_FILTER_INVALID)
+                )
             else:
                 allowed.append((ReasonCode.NO_SUBSCRIPTION_EXISTED,))
         rule = connection.cite("MQTT-3.10.4-4")
@@ -420,6 +455,7 @@ class Packets(Lifetime):
         if connection is not None:
             connection.open = False
             connection.closed_in = self.step
+            connection.closed_at = self.instant
             session.connection = None
             self._owe_close(connection, "host", (ReasonCode.ADMINISTRATIVE_ACTION,))
         self._end_session(session, EndReason.DISCARDED)
@@ -436,7 +472,7 @@ class Packets(Lifetime):
             if event.received_before is not None and copy.received_at >= event.received_before:
                 continue
             topic_filter, topic_name = event.topic_filter, copy.message.topic_name
-            if topic_filter is None or matches(topic_filter, topic_name) or topic_filter == "#":
+            if topic_filter is None or matches(topic_filter, topic_name):  # MQTT-4.7.2-1 too
                 copy.must_go = copy.must_go or DropReason.PURGED
 
     def _host_published(self, message: Message, publisher: str | None) -> None:

@@ -15,10 +15,18 @@ from mqtt_sessions.testing.model_values import (
     ModelSession,
     Replay,
     Retained,
+    is_order_open,
     matches,
 )
 
-__all__ = ["Complaint", "Replaying", "is_message", "is_superseded", "settle_rivals"]
+__all__ = [
+    "Complaint",
+    "Replaying",
+    "is_message",
+    "is_superseded",
+    "note_newest",
+    "settle_rivals",
+]
 
 Complaint = tuple[str, str]
 """A rule, and what is wrong."""
@@ -42,6 +50,9 @@ class Replaying(Packets):
             return False
         if topic_name in replay.excused or is_superseded(replay, copy):
             return False
+        again = replay.resent.get(topic_name)
+        if again is not None and (copy.serial <= again.serial or is_order_open(copy, again)):
+            return False  # NN-14.6: the live message may have come last
         connection = session.connection
         for each in replay.subscriptions:
             if connection is not None and self._too_large(
@@ -102,7 +113,8 @@ class Replaying(Packets):
             told=value.told,
             publisher=value.publisher,
             serial=value.serial,
-            step=self.step,
+            step=value.step,
+            instant=value.instant,
             is_retained=True,
         )
 
@@ -125,10 +137,21 @@ def is_superseded(replay: Replay, copy: Copy) -> bool:
 
     The same one that came before the SUBSCRIBE is due twice: as a live message, and called up.
     """
-    newest = replay.superseded.get(copy.message.topic_name, -1)
     if copy.serial in replay.sent:
         return True
-    return copy.serial < newest or (copy.serial == newest and copy.serial > replay.serial)
+    newest = replay.superseded.get(copy.message.topic_name)
+    if newest is None or is_order_open(copy, newest):
+        return False
+    if copy.serial == newest.serial:
+        return copy.serial > replay.serial
+    return copy.serial < newest.serial
+
+
+def note_newest(known: dict[str, Copy], copy: Copy) -> None:
+    """Of a topic's messages that were sent the newest counts."""
+    newest = known.get(copy.message.topic_name)
+    if newest is None or newest.serial < copy.serial:
+        known[copy.message.topic_name] = copy
 
 
 def settle_rivals(entry: Retained, copy: Copy) -> None:

@@ -28,6 +28,8 @@ from mqtt_sessions.testing.model_values import (
     Replay,
     Retained,
     Told,
+    Undecided,
+    is_order_open,
     matches,
     size_in_bytes,
 )
@@ -50,6 +52,7 @@ class Routing:
         self.options = options
         self.size_of = size_of
         self.now = -1e308
+        self.instant = self.now  # of what happens: before `now` where a timer is late
         self.step = 0
         self.serial = 0
         self.sessions: dict[str, ModelSession] = {}
@@ -65,6 +68,7 @@ class Routing:
         self._retained_dropped: list[RetainedMessageDropped] = []
         self._retained_gone: list[Copy] = []
         self._published: list[Message] = []
+        self._undecided: Undecided | None = None
         self._notices_given = False
 
     # ------------------------------------------------------------ what is owed
@@ -76,11 +80,21 @@ class Routing:
         connection.owed.append(owed)
 
     def _owe_close(
-        self, connection: ModelConnection, rule: str, codes: tuple[int, ...] | None = None
+        self,
+        connection: ModelConnection,
+        rule: str,
+        codes: tuple[int, ...] | None = None,
+        *,
+        is_told: bool = False,
     ) -> None:
-        """DISCONNECT with its code to a 5.0 client, and the end of the network connection."""
+        """DISCONNECT with its code to a 5.0 client, and the end of the network connection.
+
+        NN-5.3: a server SHOULD send it, and this library says that it does; others need not, unless
+        the client has to be told [MQTT-3.1.4-3].
+        """
         if codes is not None and connection.protocol_version == 5:
-            self._owe(connection, Owed(SendDisconnect, rule, codes=codes))
+            optional = not (is_told or self._notices_given)
+            self._owe(connection, Owed(SendDisconnect, rule, codes=codes, optional=optional))
         self._owe(connection, Owed(CloseConnection, rule, why=codes))
 
     def _tell_peer_error(self, connection: ModelConnection, codes: tuple[int, ...]) -> None:
@@ -139,6 +153,7 @@ class Routing:
             publisher=publisher,
             serial=self.serial,
             step=self.step,
+            instant=self.instant,
             is_will=is_will,
         )
 
@@ -166,7 +181,17 @@ class Routing:
         matched = False
         for session in self.sessions.values():
             matched = self._offer(session, arrived) or matched
+        for session in self._ended:
+            if session.ended_at == self.instant and session.client_id != publisher:
+                self._offer_at_its_end(session, arrived)
         return matched
+
+    def _offer_at_its_end(self, session: ModelSession, arrived: Copy) -> None:
+        """A session ended at this very instant: the message may have come first, or not."""
+        before = len(session.queue)
+        self._offer(session, arrived)
+        for copy in session.queue[before:]:
+            copy.must_go = DropReason.SESSION_ENDED
 
     def _offer(self, session: ModelSession, arrived: Copy) -> bool:
         topic_name = arrived.message.topic_name
@@ -215,6 +240,7 @@ class Routing:
             publisher=arrived.publisher,
             serial=arrived.serial,
             step=self.step,
+            instant=arrived.instant,
             is_will=arrived.is_will,
         )
         session.queue.append(copy)
@@ -234,12 +260,7 @@ class Routing:
             if at is not None and at <= self.now:  # a late timer: it had expired by now
                 gone = RetainedMessageDropped(old.copy.message, DropReason.EXPIRED)
                 self._tell(gone, required=False)
-            # Two publishers at one instant: nothing says whose is the later one.
-            rivals = [
-                each
-                for each in (old.copy, *old.rivals)
-                if each.step == self.step and each.publisher != arrived.publisher
-            ]
+            rivals = [each for each in (old.copy, *old.rivals) if is_order_open(each, arrived)]
         if clears:
             if rivals:
                 self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
@@ -251,11 +272,16 @@ class Routing:
         self.retained[message.topic_name] = Retained(arrived, rivals)
 
     def _fits(self, topic_name: str, message: Message) -> bool:
-        """Whether there is room, once QoS 0 messages have given way [NN-14.2]."""
+        """Whether there is room, once QoS 0 messages have given way [NN-14.2].
+
+        What has expired by now takes none, though its timer may be late [NN-9.3].
+        """
         others = [
             each
             for name, each in self.retained.items()
-            if name != topic_name and each.copy.message.qos > 0
+            if name != topic_name
+            and each.copy.message.qos > 0
+            and (each.copy.expires_at is None or each.copy.expires_at > self.now)
         ]
         count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
         size = size_in_bytes(message)
@@ -289,10 +315,10 @@ class Routing:
         if new and not self._anybody_has(topic_filter):
             self._tell(FilterAdded(topic_filter))
         session.subscriptions[topic_filter] = subscription
-        old = session.replays.get(topic_filter)
-        if old is not None:
-            old.subscriptions.append(subscription)
-            old.give_up()
+        for old in session.replays:
+            if old.topic_filter == topic_filter:
+                old.subscriptions.append(subscription)
+                old.give_up()
         return new
 
     def _unsubscribe(self, session: ModelSession, topic_filter: str) -> bool:
@@ -301,8 +327,9 @@ class Routing:
             return False
         del session.subscriptions[topic_filter]
         session.unsubscribed.append(topic_filter)
-        if topic_filter in session.replays:
-            session.replays[topic_filter].give_up()  # NN-12.7
+        for old in session.replays:
+            if old.topic_filter == topic_filter:
+                old.give_up()  # NN-12.7
         if not self._anybody_has(topic_filter):
             self._tell(FilterRemoved(topic_filter))
         return True
@@ -311,13 +338,17 @@ class Routing:
         return any(topic_filter in each.subscriptions for each in self.sessions.values())
 
     def _replay(self, session: ModelSession, subscription: Subscription) -> None:
-        """A subscription calls up what is retained [MQTT-3.3.1-9, -10]."""
+        """A subscription calls up what is retained [MQTT-3.3.1-9, -10].
+
+        What it called up before may still be sent too, with the identifier of then or of now, as in
+        NN-8.5; a server may have queued it.
+        """
         pending = {
             topic_name: [entry.copy, *entry.rivals]
             for topic_name, entry in self.retained.items()
             if matches(subscription.topic_filter, topic_name)
         }
-        session.replays[subscription.topic_filter] = Replay([subscription], pending, self.serial)
+        session.replays.append(Replay([subscription], pending, self.serial))
 
     def _refuse_retained(self, message: Message) -> bool:
         """Whether a client's message has to be refused, because the store is full."""

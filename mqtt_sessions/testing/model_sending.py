@@ -25,6 +25,7 @@ from mqtt_sessions.testing.model_replays import (
     Complaint,
     Replaying,
     is_message,
+    note_newest,
     settle_rivals,
 )
 from mqtt_sessions.testing.model_values import (
@@ -39,6 +40,7 @@ from mqtt_sessions.testing.model_values import (
     ModelSession,
     Owed,
     Replay,
+    is_order_open,
     matches,
 )
 
@@ -72,6 +74,14 @@ class Sending(Replaying):
     def _observe_action(self, action: Action) -> None:
         if isinstance(action, RouteMessage):
             raise Disagreement("host", f"a store routes itself: {action}")
+        if self._undecided is not None:
+            self._undecided.actions.append(action)
+            if action.connection == self._undecided.connection.name:
+                if isinstance(action, SendDisconnect | CloseConnection):
+                    self._decide(closed=True)
+                elif isinstance(action, SendSuback | SendUnsuback):
+                    self._decide(closed=False)
+            return
         connection = self.connections.get(action.connection)
         if connection is None or connection.gone:
             raise Disagreement("NN-3.5", f"the connection is closed: {action}")
@@ -90,6 +100,16 @@ class Sending(Replaying):
                 connection.connack = True
             connection.farewell = connection.farewell or isinstance(action, SendDisconnect)
             connection.gone = connection.gone or isinstance(action, CloseConnection)
+
+    def _decide(self, *, closed: bool) -> None:
+        """It is clear what became of a request, and what was seen meanwhile can be judged."""
+        undecided = self._undecided
+        assert undecided is not None
+        self._undecided = None
+        if undecided.connection.open:
+            (undecided.close if closed else undecided.answer)()
+        for action in undecided.actions:
+            self._observe_action(action)
 
     # ------------------------------------------------------------ answers
 
@@ -255,9 +275,8 @@ class Sending(Replaying):
             raise Disagreement(*complaint)
         exchange.sent_on = connection
         exchange.sent_at = self.now
-        for each in session.replays.values():
-            # NN-14.6: the live message may have come last; then the older one need not follow
-            each.excused.append(exchange.copy.message.topic_name)
+        for each in session.replays:
+            note_newest(each.resent, exchange.copy)
 
     def _may_be_given_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
@@ -277,7 +296,7 @@ class Sending(Replaying):
         for copy in session.queue:
             if is_message(action, copy) and self._is_sendable(connection, copy):
                 found.append((copy, None))
-        for each in session.replays.values():
+        for each in session.replays:
             found += [(copy, each) for copy in self._called_up(each, session, action)]
             found += self._of_twins(each, action)
         if not found:
@@ -306,6 +325,9 @@ class Sending(Replaying):
         raise Disagreement(*complaints[0])
 
     def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
+        closed_at = connection.closed_at
+        if closed_at is not None and closed_at < copy.instant:
+            return False  # it came when the connection had ended
         if copy.must_go is DropReason.SESSION_ENDED:
             # Two ends at one instant: what came in that instant may have gone out before
             return connection.closed_in == self.step and copy.step == self.step
@@ -329,10 +351,10 @@ class Sending(Replaying):
         topic_name = copy.message.topic_name
         if replay is not None:
             replay.pending.pop(topic_name, None)
-            for each in session.replays.values():
+            for each in session.replays:
                 if (topic_name, replay) in each.twins:
                     each.twins.remove((topic_name, replay))
-                if each is not replay and matches(each.subscriptions[0].topic_filter, topic_name):
+                if each is not replay and matches(each.topic_filter, topic_name):
                     replay.twins.append((topic_name, each))
             replay.sent.append(copy.serial)
             entry = self.retained.get(topic_name)
@@ -344,12 +366,11 @@ class Sending(Replaying):
                 if older and earlier.key == copy.key and earlier.must_go is None:
                     earlier.overtaken = True  # MQTT-4.6.0-5, unless it is told to be dropped
             session.queue.remove(copy)
-            for each in session.replays.values():
-                newest = each.superseded.get(topic_name, -1)
-                each.superseded[topic_name] = max(newest, copy.serial)
+            for each in session.replays:
+                note_newest(each.superseded, copy)
                 entry = self.retained.get(topic_name)
-                if entry is not None and entry.copy.received_at == copy.received_at:
-                    each.excused.append(topic_name)  # of one instant: which is newer is open
+                if entry is not None and is_order_open(entry.copy, copy):
+                    each.excused.append(topic_name)
         session.remember(copy.message, "sent")
         if copy.qos == 0:
             return
@@ -447,8 +468,15 @@ class Sending(Replaying):
             if is_message(action, copy) and copy.must_go is not None:
                 rule = {DropReason.EXPIRED: "MQTT-3.3.2-5"}.get(copy.must_go, "host")
                 return rule, f"it was dropped as {copy.must_go.value}: {action}"
-        for each in session.replays.values():
-            if any(is_message(action, copy) for copy in each.pending.get(topic_name, ())):
+            if is_message(action, copy) and not self._is_sendable(connection, copy):
+                return "host", f"the connection had ended when it came: {action}"
+        for each in session.replays:
+            for copy in each.pending.get(topic_name, ()):
+                if not is_message(action, copy):
+                    continue
+                own = copy.publisher == session.client_id
+                if own and all(one.no_local for one in each.subscriptions):
+                    return "NN-14.5", f"its own message, under No Local: {action}"
                 return "MQTT-3.3.2-5", f"it has expired: {action}"
         return self._why_never(connection, session, message, action)
 

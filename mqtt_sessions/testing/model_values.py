@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import Factory, define
 
+from mqtt_sessions.actions import Action
 from mqtt_sessions.messages import Message, Will
 from mqtt_sessions.notices import DropReason, Notice
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
@@ -31,7 +32,9 @@ __all__ = [
     "Replay",
     "Retained",
     "Told",
+    "Undecided",
     "cite",
+    "is_order_open",
     "matches",
     "size_in_bytes",
     "valid_filter",
@@ -149,7 +152,8 @@ class Copy:
         is_retained: Sent because of a SUBSCRIBE.
         is_will: A will.
         serial: Number of the publication: a later one is newer.
-        step: Step in which the copy was made.
+        step: Step in which the message was published.
+        instant: Instant of what published it: in a late call that of the timer, not of the call.
         must_go: Why it has to be dropped and may not be sent any more.
         overtaken: A later message of its order went ahead: it has to have been dropped.
         doubtful: May have been dropped by a full queue, and the subject does not tell.
@@ -165,6 +169,7 @@ class Copy:
     publisher: str | None
     serial: int
     step: int
+    instant: float
     is_retained: bool = False
     is_will: bool = False
     must_go: DropReason | None = None
@@ -186,6 +191,16 @@ class Copy:
         if self.told is None:
             return None
         return math.ceil(self.told - (now - self.received_at) - 1e-6)
+
+
+def is_order_open(first: Copy, second: Copy) -> bool:
+    """Whether both came of things due at one instant, so that nothing says which is the newer.
+
+    What came in different steps is in the order of its publication, also at one and the same
+    instant [NN-14.6].
+    """
+    at_once = first.step == second.step and first.instant == second.instant
+    return at_once and first.publisher != second.publisher
 
 
 @define(eq=False)
@@ -239,10 +254,11 @@ class Replay:
     Attributes:
         subscriptions: The subscription; several where an option changed meanwhile.
         pending: What was retained for each topic at the SUBSCRIBE and was not sent yet.
-        superseded: Serial of the newest live message of a topic sent since [NN-14.6].
+        superseded: The newest live message of a topic sent since [NN-14.6].
+        resent: The newest message of a topic sent again since: nothing older need follow.
         sent: Serials of what was sent.
-        excused: Topics that need not be sent: a live message was sent again since, or the one that
-            a twin is credited with was this one's.
+        excused: Topics that need not be sent: it is open whether a live message that was sent is
+            the newer one, or the one that a twin is credited with was this one's.
         twins: Topics with which this one is credited, and another that called up the same.
         optional: The subscription is gone or was replaced: may be sent, or not [NN-12.7].
         serial: Publications up to this one came before.
@@ -251,11 +267,17 @@ class Replay:
     subscriptions: list[Subscription]
     pending: dict[str, list[Copy]]
     serial: int
-    superseded: dict[str, int] = Factory(dict)
+    superseded: dict[str, Copy] = Factory(dict)
+    resent: dict[str, Copy] = Factory(dict)
     sent: list[int] = Factory(list)
     excused: list[str] = Factory(list)
     twins: list[tuple[str, Replay]] = Factory(list)
     optional: bool = False
+
+    @property
+    def topic_filter(self) -> str:
+        """Of the subscription."""
+        return self.subscriptions[0].topic_filter
 
     def give_up(self) -> None:
         """What is left may be sent, or not; what was sent may have been a twin's."""
@@ -288,6 +310,23 @@ class Owed:
     check: Callable[[Any], None] | None = None
     optional: bool = False
     why: tuple[int, ...] | None = None
+
+
+@define(eq=False)
+class Undecided:
+    """A request that a server may answer or close the connection for [NN-5.3].
+
+    Attributes:
+        connection: Where it came from.
+        answer: What follows if it is answered.
+        close: What follows if the connection is closed.
+        actions: What was seen before it was clear.
+    """
+
+    connection: ModelConnection
+    answer: Callable[[], None]
+    close: Callable[[], None]
+    actions: list[Action] = Factory(list)
 
 
 @define(eq=False)
@@ -336,6 +375,7 @@ class ModelConnection:
         resend: Exchanges whose PUBLISH is to be sent again, in order.
         rerelease: Exchanges whose PUBREL is to be sent again, in order.
         closed_in: Step in which it ended.
+        closed_at: Instant of what ended it.
     """
 
     name: Hashable
@@ -357,6 +397,7 @@ class ModelConnection:
     resend: list[Exchange] = Factory(list)
     rerelease: list[Exchange] = Factory(list)
     closed_in: int | None = None
+    closed_at: float | None = None
 
     def cite(self, v5: str, v3: str | None = None) -> str:
         """The rule's id in this connection's version."""
@@ -382,10 +423,11 @@ class ModelSession:
         queue: What waits, in order of arrival.
         in_flight: What was sent and is not settled, in the order of first sending.
         inbound: Identifiers of received QoS 2 messages: when each is forgotten, None: at PUBREL.
-        replays: By filter: retained messages still to be sent.
+        replays: Retained messages still to be sent, one for each SUBSCRIBE that called them up.
         past: What became of messages, by topic and payload; to say why one may not be sent.
         unsubscribed: Filters that it had.
         ended: It is no more.
+        ended_at: Instant of what ended it.
         wanted_in: Step in which a message last wanted into the queue.
     """
 
@@ -403,10 +445,11 @@ class ModelSession:
     queue: list[Copy] = Factory(list)
     in_flight: list[Exchange] = Factory(list)
     inbound: dict[int, float | None] = Factory(dict)
-    replays: dict[str, Replay] = Factory(dict)
+    replays: list[Replay] = Factory(list)
     past: dict[tuple[str, bytes], str] = Factory(dict)
     unsubscribed: list[str] = Factory(list)
     ended: bool = False
+    ended_at: float | None = None
     wanted_in: int = -1
 
     @property

@@ -95,6 +95,7 @@ def _exactly(snapshot: StoreSnapshot) -> Hashable:
     """All but counters, and but policies and limits, which are those of the world."""
     return (
         snapshot.now,
+        snapshot.arrived_at,
         tuple([_contents(session) for session in snapshot.sessions]),
         snapshot.connections,
         snapshot.retained,

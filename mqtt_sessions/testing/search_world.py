@@ -13,7 +13,7 @@ from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 
-__all__ = ["Entry", "Leaving", "Peer", "SmallWorld", "Step", "bounded_packet_ids"]
+__all__ = ["Entry", "Leaving", "Peer", "SmallWorld", "bounded_packet_ids"]
 
 
 @value

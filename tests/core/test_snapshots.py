@@ -476,7 +476,7 @@ FORMAT = {
     "SessionLimits": 15,
     "Subscription": 6,
     "Will": 2,
-    "StoreSnapshot": 13,
+    "StoreSnapshot": 14,
     "SessionSnapshot": 11,
     "SessionContents": 19,
     "ConnectionSnapshot": 14,

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from mqtt_sessions import testing
 from mqtt_sessions.testing import strategies
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.machine import SessionStateMachine
@@ -45,6 +46,11 @@ def test_each_public_name_is_told_where_it_is(module: str) -> None:
     text = modules()[module]
     named = [cells[0].strip("`").partition("(")[0] for cells in rows(text, "strategy")]
     assert sorted([*sections(text), *named]) == sorted(imported(module).__all__)
+
+
+def test_what_is_offered_in_one_place_is_told_where_it_is_defined() -> None:
+    told = {name for module in modules() for name in imported(module).__all__}
+    assert set(testing.__all__) - {"strategies"} <= told
 
 
 def test_no_module_is_forgotten() -> None:
