@@ -453,7 +453,7 @@ class Run:
             SubscriptionsAdded(name, (kept,)),
             SubscriptionsRemoved(name, (pick(FILTERS), pick(FILTERS))),
             WillRevoked(name),
-            QueuePurged(name, pick((None, "t", "t/#")), pick((None, self.now - 1))),
+            QueuePurged(name, pick((None, "t", "t/#", "#", "+")), pick((None, self.now - 1))),
         ]
         if session.connected:
             events.append(SessionKicked(name))
