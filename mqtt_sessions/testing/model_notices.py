@@ -88,6 +88,7 @@ class Settling(Sending):
             each.clear()
         self._retained_dropped.clear()
         self._retained_gone.clear()
+        self._replaced.clear()
         self.step += 1
 
     def _settle_connection(self, connection: ModelConnection) -> None:
@@ -320,8 +321,14 @@ class Settling(Sending):
     # ------------------------------------------------------------ retained messages
 
     def _settle_retained(self) -> None:
+        credited: list[Copy] = []
         for notice in self._retained_dropped:
-            self._settle_retained_drop(notice)
+            self._settle_retained_drop(notice, credited)
+        for copy in credited:  # or its like, which took its place
+            entry = self.retained.get(copy.message.topic_name)
+            over = self._retained_overflow() is not None
+            if over and entry is not None and entry.copy.message == copy.message:
+                del self.retained[copy.message.topic_name]
         wanted_in = any(each.copy.step == self.step for each in self.retained.values())
         if self._notices_given:
             for copy in self._retained_gone:
@@ -332,11 +339,18 @@ class Settling(Sending):
             for entry in self.retained.values():
                 entry.doubtful = entry.doubtful or entry.copy.message.qos == 0
 
-    def _settle_retained_drop(self, notice: RetainedMessageDropped) -> None:
+    def _settle_retained_drop(self, notice: RetainedMessageDropped, credited: list[Copy]) -> None:
         message, full = notice.message, (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
         for copy in self._retained_gone:
             if copy.message == message and notice.reason in full:
                 self._retained_gone.remove(copy)
+                return
+        several = len(self._published) > 1 and notice.reason in full
+        for copy in self._replaced if several and message.qos == 0 else ():
+            # One publication of this step made it give way, and another one set the topic anew
+            if copy.message == message and self._retained_overflow(*self._replaced) is not None:
+                self._replaced.remove(copy)
+                credited.append(copy)
                 return
         entry = self.retained.get(message.topic_name)
         held = [] if entry is None else [each.message for each in (entry.copy, *entry.rivals)]

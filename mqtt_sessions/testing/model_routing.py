@@ -67,6 +67,7 @@ class Routing:
         self._dropped: list[MessageDropped] = []
         self._retained_dropped: list[RetainedMessageDropped] = []
         self._retained_gone: list[Copy] = []
+        self._replaced: list[Copy] = []
         self._published: list[Message] = []
         self._undecided: Undecided | None = None
         self._notices_given = False
@@ -256,6 +257,7 @@ class Routing:
         clears = message.payload == b"" or arrived.expires_at == arrived.received_at  # NN-9.4
         rivals = []
         if old is not None:
+            self._replaced += (old.copy, *old.rivals)
             at = old.copy.expires_at
             if at is not None and at <= self.now:  # a late timer: it had expired by now
                 gone = RetainedMessageDropped(old.copy.message, DropReason.EXPIRED)
@@ -290,12 +292,16 @@ class Routing:
         held = sum(size_in_bytes(each.copy.message) for each in others)
         return total is None or held + size <= total
 
-    def _retained_overflow(self) -> DropReason | None:
-        """Which bound of the retained store is exceeded."""
+    def _retained_overflow(self, *replaced: Copy) -> DropReason | None:
+        """Which bound of the retained store is exceeded, with those that were replaced or without.
+
+        What was replaced counts in bytes only, for its topic has a message.
+        """
         count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
         if count is not None and len(self.retained) > count:
             return DropReason.QUEUE_FULL
         held = sum(size_in_bytes(each.copy.message) for each in self.retained.values())
+        held += sum(size_in_bytes(each.message) for each in replaced)
         if total is not None and held > total:
             return DropReason.BYTES_FULL
         return None

@@ -437,3 +437,20 @@ def test_store_and_model_agree_on_what_follows_a_message_sent_again(
     judge.feed(SubscriptionsAdded("s", (Subscription("t", 1),)), 1.0)
     judge.feed(connect, 1.0)
     judge.pass_time(1.0)
+
+
+@pytest.mark.parametrize("clients", ["bc", "cb"])
+@pytest.mark.parametrize("topics", ["xy", "yx", "xx"])
+@pytest.mark.parametrize("most", [1, 2])
+def test_of_wills_due_at_once_one_makes_another_give_way(
+    most: int, topics: str, clients: str
+) -> None:
+    """NN-14.2: one of QoS 0 gives way, and may be set anew by the next will of its topic."""
+    limits = SessionLimits(maximum_retained_messages=most, maximum_retained_bytes=3 * most)
+    judge = Judge(SessionStore(limits=limits), limits=limits)
+    judge.feed(MessagePublished(Message("x", b"_", 0, retain=True)), 0.0)
+    for name, topic_name in zip(clients, topics, strict=True):
+        will = Message(topic_name, b"_" if topic_name == "x" else b"..", 0, retain=True)
+        judge.feed(ClientConnected(name, name, 4, keep_alive=2, will=Will(will)), 0.0)
+    judge.pass_time(5.0)
+    assert judge.model.retained.keys() == {each.topic_name for each in judge.subject.retained()}
