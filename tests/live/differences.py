@@ -30,10 +30,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "differences.md"
 
 
 class Kind(Enum):
-    """Whether the standard is broken, or leaves the choice."""
+    """Whether the standard is broken, or leaves the choice, or a whole feature is missing."""
 
     BREAKS = "breaks the statement"
     FREEDOM = "uses a freedom"
+    ABSENT = "feature not offered"
 
 
 @attrs.frozen
@@ -335,6 +336,7 @@ MOSQUITTO = (
         "the highest QoS of them",
         "sends one copy at the QoS of the subscription that it finds first",
         {
+            "test_overlapping_subscriptions_get_one_copy": "[(b'1', 0)] == [(b'1', 1)]",
             "test_overlapping_subscriptions_get_one_copy_at_the_highest_qos": (
                 "[(b'1', 0)] == [(b'1', 2)]"
             ),
@@ -349,6 +351,9 @@ MOSQUITTO = (
         "one copy at the highest QoS with all identifiers, or one for each match",
         "sends one for each match, each with its own identifier",
         {
+            "test_overlapping_subscriptions_get_one_copy": (
+                "[(b'1', 0), (b'1', 1)] == [(b'1', 1)]"
+            ),
             "test_overlapping_subscriptions_get_one_copy_at_the_highest_qos": ("== [(b'1', 2)]"),
             "test_one_copy_has_the_identifiers_of_all_matches": "== [[1, 268435455]]",
         },
@@ -387,10 +392,370 @@ MOSQUITTO = (
 )
 
 
+RABBITMQ = (
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.2-4",
+        Kind.BREAKS,
+        "CONNECT with CleanSession 0, without a QoS 1 subscription, and a second one later",
+        "the session is kept, so Session Present is 1",
+        "keeps a session only for its QoS 1 subscriptions: Session Present is 0",
+        {
+            "test_session_present_tells_whether_a_session_goes_on": "session_present=False",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.4-4",
+        Kind.BREAKS,
+        (
+            "CONNECT with CleanSession 0 and the client id of a connected client with "
+            "CleanSession 1 and a QoS 1 subscription"
+        ),
+        "CONNACK 0, and a new session",
+        "closes the new connection without CONNACK, and the old one too",
+        {
+            "test_take_over_inherits_nothing_from_a_session_that_is_not_kept": (
+                "is_closed([CloseConnection("
+            ),
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.2-8",
+        Kind.BREAKS,
+        "CONNECT that continues the session of a connected client with a will",
+        "the will is published when its connection is closed",
+        "drops the will",
+        {
+            "test_take_over_publishes_the_will_of_the_first_connection": "assert [] == [b'w']",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.2-8",
+        Kind.BREAKS,
+        "a PUBLISH with QoS 3 on a connection with a will",
+        "the connection is closed, and the will is published",
+        "closes the connection and drops the will",
+        {
+            "test_faulty_packet_closes_its_own_connection_only": "assert [] == [b'w']",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.8.0-1",
+        Kind.BREAKS,
+        "SUBSCRIBE without filters",
+        "a protocol violation, which closes the connection",
+        "answers by SUBACK without a code",
+        {
+            "test_subscribe_without_filters_closes_its_own_connection_only": (
+                "SUBACK without a code"
+            ),
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.0-2",
+        Kind.BREAKS,
+        "a second CONNECT on a connection",
+        "the connection is closed, and a will published",
+        "answers by another CONNACK",
+        {
+            "test_second_connect_closes_the_connection": "a second CONNACK",
+            "test_second_connect_publishes_the_will": "a second CONNACK",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-2.3.1-1",
+        Kind.BREAKS,
+        "a QoS 1 PUBLISH with packet identifier 0",
+        "no such packet may be sent: the connection is closed",
+        "sends PUBACK with packet identifier 0",
+        {
+            "test_packet_identifier_0_closes_the_connection": "packet identifier 0",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.7.1-1",
+        Kind.BREAKS,
+        "PUBLISH with a wildcard in its topic name",
+        "no topic name may have one: the connection is closed",
+        "takes the message and hands it on",
+        {
+            "test_wildcard_in_a_topic_name_is_refused": "is_closed([SendPuback(",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.7.1-2",
+        Kind.BREAKS,
+        "SUBSCRIBE to a filter whose wildcards stand where they may not: a#, #/a, a+, a/+b",
+        "the filter is refused, or the connection closed",
+        "grants it",
+        {
+            "test_ill_formed_filter_is_refused": "False or [False] == [True]",
+            "test_filter_that_goes_on_after_its_hash_is_refused": "False or [False] == [True]",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.7.2-1",
+        Kind.BREAKS,
+        "PUBLISH to a topic that begins with $, while others subscribe to # and +/a",
+        "filters with a wildcard in front do not match it",
+        "hands it on to them",
+        {
+            "test_wildcards_in_front_do_not_match_dollar_topics": "[b'1'] == []",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.1.2-24",
+        Kind.BREAKS,
+        "nothing, for longer than one and a half times the Keep Alive",
+        "the server closes the connection then",
+        "with Keep Alive 1 closes it more than 1.2 seconds late, and less than 3",
+        {
+            "test_silent_client_is_closed_and_its_will_published": "is_closed([])",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.3.1-3",
+        Kind.BREAKS,
+        "a QoS 1 PUBLISH with DUP 1",
+        "DUP is not handed on",
+        "hands it on with DUP 1",
+        {
+            "test_dup_is_not_handed_on": "[(b'1', True)] == [(b'1', False)]",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.4.0-1",
+        Kind.BREAKS,
+        "CONNECT that resumes a session with messages in flight",
+        "they are sent again under their packet identifiers",
+        "sends them again under new ones",
+        {
+            "test_resume_sends_again_with_dup_and_the_same_identifiers_in_order": (
+                "assert [(1, b'1', Tr"
+            ),
+            "test_what_has_begun_is_finished_after_unsubscribe": "assert [1, 2, 3] == [",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.8.4-3",
+        Kind.BREAKS,
+        "SUBSCRIBE to a filter that is subscribed to, with another QoS",
+        "the new subscription replaces the old one",
+        "keeps both, so that each message comes at QoS 0 and at QoS 1",
+        {
+            "test_repeated_subscribe_replaces_the_subscription": "[0, 1] == [0]",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.3.5-1",
+        Kind.FREEDOM,
+        "PUBLISH that matches overlapping subscriptions of different QoS",
+        "one copy at the highest QoS, or one for each match",
+        "sends one at QoS 0 and one at QoS 1",
+        {
+            "test_overlapping_subscriptions_get_one_copy": "[(b'1', 0), (b'1', 1)] == [(b'1', 1)]",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-3.8.4-5",
+        Kind.ABSENT,
+        "SUBSCRIBE that asks for QoS 2",
+        "SUBACK grants it, or less",
+        "grants QoS 1",
+        {
+            "test_suback_has_one_code_for_each_filter_in_order": "GRANTED_QOS_1: 1> != 2",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.3.3-2",
+        Kind.ABSENT,
+        "a QoS 2 PUBLISH",
+        "PUBREC",
+        "treats it as QoS 1 and sends PUBACK",
+        {
+            "test_repeated_qos_2_message_is_handed_on_once": "not answered by PUBREC",
+            "test_qos_2_message_may_be_repeated_any_number_of_times": "not answered by PUBREC",
+            "test_both_sides_may_use_the_same_identifier": "assert [] == [",
+        },
+        (4,),
+    ),
+    Difference(
+        "rabbitmq",
+        "3.1.1 MQTT-4.3.3-2",
+        Kind.ABSENT,
+        "PUBREL, after a QoS 2 PUBLISH or without one",
+        "PUBCOMP",
+        ("sends nothing at all on that connection any more, not even PINGRESP, and leaves it open"),
+        {
+            "test_unknown_pubrel_is_answered": "got no PINGRESP",
+            "test_qos_2_messages_wait_for_a_session_in_order": "got no PINGRESP",
+            "test_resume_sends_qos_2_messages_again_in_order": "got no PINGRESP",
+            "test_resume_sends_pubrel_and_not_publish_after_pubrec": "got no PINGRESP",
+            "test_pubrels_are_sent_again_in_the_order_of_their_pubrecs": "got no PINGRESP",
+            "test_repeated_pubrec_gets_pubrel_again": "got no PINGRESP",
+            "test_inbound_identifiers_outlive_the_connection": "got no PINGRESP",
+            "test_identifier_is_free_after_pubcomp": "got no PINGRESP",
+            "test_overlapping_subscriptions_get_one_copy_at_the_highest_qos": "got no PINGRESP",
+        },
+        (4,),
+    ),
+)
+
+NATS = (
+    Difference(
+        "nats",
+        "3.1.1 MQTT-3.1.2-8",
+        Kind.BREAKS,
+        "CONNECT that continues the session of a connected client with a will",
+        "the will is published when its connection is closed",
+        "drops the will",
+        {
+            "test_take_over_publishes_the_will_of_the_first_connection": "assert [] == [b'w']",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-4.4.0-1",
+        Kind.BREAKS,
+        "CONNECT that resumes a session with messages in flight",
+        "they are sent again when the client reconnects, before anything new",
+        (
+            "sends them again when its own ack_wait has passed (30 seconds by default), and "
+            "new messages at once, before them"
+        ),
+        {
+            "test_resume_sends_again_with_dup_and_the_same_identifiers_in_order": (
+                "assert [] == [(1, b'1', Tr"
+            ),
+            "test_what_is_sent_again_goes_before_what_is_new": "[b'new'] == [b'1', ",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-3.10.4-3",
+        Kind.BREAKS,
+        "UNSUBSCRIBE while messages are in flight, and a resume",
+        "deliveries that have begun are finished",
+        "does not send the messages again, after ack_wait neither",
+        {
+            "test_what_has_begun_is_finished_after_unsubscribe": "[] == [1, 2, 3]",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-4.7.1-2",
+        Kind.BREAKS,
+        "SUBSCRIBE to a filter with a wildcard that does not fill its level: a#, a+, a/+b",
+        "the filter is refused, or the connection closed",
+        "grants it",
+        {
+            "test_ill_formed_filter_is_refused": "False or [False] == [True]",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-4.7.2-1",
+        Kind.BREAKS,
+        "PUBLISH to a topic that begins with $, while others subscribe to # and +/a",
+        "filters with a wildcard in front do not match it",
+        "hands it on to them, and to # also messages of its own, such as those to $MQTT/…",
+        {
+            "test_wildcards_in_front_do_not_match_dollar_topics": "] == []",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-3.3.5-1",
+        Kind.FREEDOM,
+        "PUBLISH that matches overlapping subscriptions",
+        "one copy at the highest QoS, or one for each match",
+        "sends one for each match",
+        {
+            "test_overlapping_subscriptions_get_one_copy": "[(b'1', 0), (b'1', 1)] == [(b'1', 1)]",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-3.8.4-5",
+        Kind.ABSENT,
+        "SUBSCRIBE that asks for QoS 2",
+        "SUBACK grants it, or less",
+        "grants QoS 1",
+        {
+            "test_suback_has_one_code_for_each_filter_in_order": "GRANTED_QOS_1: 1> != 2",
+        },
+        (4,),
+    ),
+    Difference(
+        "nats",
+        "3.1.1 MQTT-4.3.3-2",
+        Kind.ABSENT,
+        "a QoS 2 PUBLISH, or PUBREL",
+        "PUBREC, and PUBCOMP",
+        "closes the connection",
+        {
+            "test_repeated_qos_2_message_is_handed_on_once": "not answered by PUBREC",
+            "test_qos_2_message_may_be_repeated_any_number_of_times": "not answered by PUBREC",
+            "test_both_sides_may_use_the_same_identifier": "assert [] == [1]",
+            "test_unknown_pubrel_is_answered": "isinstance(CloseConnection(",
+            "test_qos_2_message_is_handed_on_at_publish": "[] == [b'1']",
+            "test_inbound_identifiers_outlive_the_connection": "[] == [b'1']",
+            "test_identifier_is_free_after_pubcomp": "[] == [b'1', b'2']",
+            "test_qos_2_messages_wait_for_a_session_in_order": (
+                "[] == [b'1', b'2', b'3', b'4', b'5']"
+            ),
+            "test_resume_sends_qos_2_messages_again_in_order": "[] == [b'1', b'2', b'3']",
+            "test_resume_sends_pubrel_and_not_publish_after_pubrec": "[] == [b'1', b'2', b'3']",
+            "test_pubrels_are_sent_again_in_the_order_of_their_pubrecs": "[] == [b'1', b'2', b'3']",
+            "test_repeated_pubrec_gets_pubrel_again": "[] == [b'1', b'2', b'3']",
+            "test_overlapping_subscriptions_get_one_copy_at_the_highest_qos": "[] == [(b'1', 2)]",
+        },
+        (4,),
+    ),
+)
+
 VERSIONS = {"mosquitto": "2.0.11", "rabbitmq": "3.10.8", "nats": "2.9.10"}
 """The versions that the table is about: in these each difference has to show."""
 
-DIFFERENCES: tuple[Difference, ...] = (*MOSQUITTO,)
+DIFFERENCES: tuple[Difference, ...] = (*MOSQUITTO, *RABBITMQ, *NATS)
 
 _NAMES = {"mosquitto": "Mosquitto", "rabbitmq": "RabbitMQ", "nats": "NATS"}
 _PROTOCOLS = {3: "3.1", 4: "3.1.1", 5: "5.0"}
