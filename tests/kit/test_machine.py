@@ -243,13 +243,14 @@ class Raises(Broken):
         return event
 
 
-HOSTILE = evolve(CALM, hostile=True)
+QUIET = evolve(CALM, wills=False, retained=False, expiry=False, time=False)
+HOSTILE = evolve(QUIET, clients=1, take_over=False, hostile=True)
 BROKEN: tuple[tuple[Callable[..., Subject], int, Profile], ...] = (
-    (ForgetsDup, 6, CALM),
+    (ForgetsDup, 6, QUIET),
     (ForgetsPubcompOfUnknown, 4, HOSTILE),
     (IgnoresMessageExpiry, 5, CALM),
     (IgnoresWills, 5, CALM),
-    (HandsOnTwice, 6, CALM),
+    (HandsOnTwice, 6, QUIET),
     (IsStrict, 4, CALM),
     (NeverRests, 1, CALM),
     (Raises, 4, CALM),
