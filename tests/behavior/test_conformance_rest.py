@@ -485,7 +485,123 @@ def test_codes_of_suback_are_in_the_order_of_the_filters(version: int) -> None:
     assert codes(alice.subscribe(*wanted)) == (1, bad, 0, 1, bad)
 
 
-@spec("5.0 MQTT-3.10.4-4", "5.0 MQTT-3.10.4-5 (b)", "3.1.1 MQTT-3.10.4-4", "3.1.1 MQTT-3.10.4-5")
+@spec("5.0 MQTT-3.10.4-4", "3.1.1 MQTT-3.10.4-4 (a)")
+@all_versions
+def test_each_unsubscribe_has_its_unsuback(version: int) -> None:
+    world = World()
+    alice = world.connect(version=version)
+    alice.subscribe("a", "b")
+    for filters in (("a",), ("a", "b"), ("c",)):
+        assert len(only(SendUnsuback, alice.unsubscribe(*filters))) == 1
+
+
+@spec("5.0 MQTT-3.10.4-5 (a)", "3.1.1 MQTT-3.10.4-4 (b)")
+@all_versions
+def test_unsuback_has_the_identifier_of_its_request(version: int) -> None:
+    world = World()
+    alice = world.connect(version=version)
+    alice.take()
+    for packet_id in (7, 1, 65_535):
+        (answer,) = only(SendUnsuback, alice.unsubscribe("a", packet_id=packet_id))
+        assert answer.packet_id == packet_id
+
+
+@spec("5.0 MQTT-3.3.1-10 (a)")
+def test_retain_handling_1_gives_a_new_subscription_what_is_retained() -> None:
+    world = World()
+    for topic_name in ("a/1", "a/2", "b"):
+        world.publish(topic_name, topic_name.encode(), retain=True)
+    alice = world.connect()
+    assert payloads(alice.subscribe("a/+", retain_handling=1)) == [b"a/1", b"a/2"]
+    assert payloads(alice.subscribe("b", retain_handling=1)) == [b"b"]
+
+
+@spec("5.0 MQTT-3.3.1-10 (b)")
+def test_retain_handling_1_gives_an_existing_subscription_nothing_retained() -> None:
+    world = World()
+    alice = world.connect()
+    alice.subscribe("a")
+    world.publish("a", b"kept", retain=True)
+    assert alice.received() == [b"kept"]
+    assert payloads(alice.subscribe("a", retain_handling=1, qos=1)) == []
+    alice.unsubscribe("a")
+    assert payloads(alice.subscribe("a", retain_handling=1)) == [b"kept"]
+
+
+def body(delivery: object, version: int) -> int:
+    return len(delivery.message.payload)  # type: ignore[attr-defined]
+
+
+@spec("5.0 MQTT-3.1.2-25 (a)")
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_packet_that_does_not_fit_is_not_sent(qos: int) -> None:
+    """Neither now nor on a later connection that would have room for it."""
+    world = World(size_of=body)
+    alice = world.connect(keep=True, maximum_packet_size=10)
+    alice.subscribe("a", qos=2)
+    alice.take()
+    world.publish("a", b"x" * 11, qos=qos)
+    assert alice.take() == []
+    assert payloads(world.reconnect(alice).take()) == []
+
+
+@spec("5.0 MQTT-3.1.2-25 (a)")
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_packet_that_does_not_fit_when_its_turn_comes_is_not_sent(qos: int) -> None:
+    world = World(size_of=body)
+    alice = world.connect(keep=True, maximum_packet_size=10)
+    alice.subscribe("a", qos=2)
+    alice.lose()
+    world.publish("a", b"x" * 11, qos=qos)
+    alice = world.connect(keep=True, maximum_packet_size=10)
+    assert payloads(alice.take()) == []
+    assert payloads(world.reconnect(alice).take()) == []
+
+
+@spec("5.0 MQTT-3.1.2-25 (b)")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_packet_that_does_not_fit_counts_as_delivered(qos: int) -> None:
+    """It holds neither an identifier nor a unit, and those behind it in the queue go out."""
+    world = World(size_of=body)
+    alice = world.connect(keep=True, maximum_packet_size=10, receive_maximum=1)
+    alice.subscribe("a", qos=2)
+    alice.take()
+    for payload in (b"first", b"x" * 11, b"queued", b"x" * 11, b"last"):
+        world.publish("a", payload, qos=qos)
+    assert alice.acknowledge_all() == [b"first", b"queued", b"last"]
+    assert alice.session.send_quota == 1
+
+
+@pytest.mark.parametrize("bound", ["maximum_retained_messages", "maximum_retained_bytes"])
+def test_message_of_the_host_that_finds_no_room_is_delivered_and_not_retained(bound: str) -> None:
+    """*Deviation*: there is nobody to be told 0x97."""
+    room = {"maximum_retained_messages": 1, "maximum_retained_bytes": 5}[bound]
+    world = World(limits=SessionLimits(**{bound: room}))
+    world.publish("full", b"1", qos=1, retain=True)
+    alice = world.connect()
+    alice.subscribe("new", qos=1)
+    alice.take()
+    world.publish("new", b"2", qos=1, retain=True)
+    assert alice.received() == [b"2"]
+    assert [message.topic_name for message in world.store.retained()] == ["full"]
+
+
+@pytest.mark.parametrize("default", [None, 60])
+def test_default_interval_drops_what_the_standard_never_lets_expire(default: int | None) -> None:
+    """*Deviation*: without an interval a message does not expire [NN-9.1]."""
+    world = World(policy=ExpiryPolicy(default_message_expiry_interval=default))
+    alice = world.connect(keep=True)
+    alice.subscribe("a", qos=1)
+    alice.lose()
+    world.publish("a", b"x", qos=1)
+    world.wait(60)
+    dropped = [] if default is None else [("alice", b"x", "expired")]
+    assert world.drops() == dropped
+    alice = world.connect(keep=True)
+    assert payloads(alice.take()) == ([b"x"] if default is None else [])
+
+
+@spec("5.0 MQTT-3.10.4-4", "5.0 MQTT-3.10.4-5 (b)", "3.1.1 MQTT-3.10.4-5")
 @all_versions
 def test_unsuback_comes_though_nothing_was_removed(version: int) -> None:
     world = World()

@@ -278,7 +278,7 @@ def test_3_x_client_is_never_closed_for_what_it_cannot_know(version: int) -> Non
 # ---------------------------------------------------------------- Maximum Packet Size
 
 
-@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25", "NN-8.7 (a)", "NN-8.7 (b)")
+@spec("5.0 MQTT-3.1.2-24", "5.0 MQTT-3.1.2-25 (a)", "NN-8.7 (a)", "NN-8.7 (b)")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_re_sent_packet_that_has_become_too_large(qos: int) -> None:
     """NN-8.7: QoS 1 is closed and its identifier free; QoS 2 is closed with PUBREL, since the
@@ -335,7 +335,7 @@ def test_size_function_sees_what_will_be_sent() -> None:
     assert ids(alice.take()) == [1]
 
 
-@spec("5.0 MQTT-3.1.2-25", "NN-11.2", "NN-14.5 (b)")
+@spec("5.0 MQTT-3.1.2-25 (a)", "5.0 MQTT-3.1.2-25 (b)", "NN-11.2", "NN-14.5 (b)")
 def test_retained_message_that_is_too_large_is_dropped_and_the_replay_goes_on() -> None:
     world = World(size_of=body)
     for topic_name, payload in (("a", b"1"), ("b", b"x" * 11), ("c", b"3")):

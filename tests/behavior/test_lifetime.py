@@ -313,7 +313,7 @@ def test_what_connect_carried_counts_not_what_the_server_or_the_host_made_of_it(
     assert alice.session.expires_at == world.now + 10
 
 
-@spec("3.1.1 MQTT-3.14.4-1", "NN-5.1")
+@spec("NN-5.1")
 @all_versions
 def test_disconnect_closes_and_a_normal_end_starts_the_clock(version: int) -> None:
     world = World()

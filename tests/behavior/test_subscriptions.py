@@ -377,7 +377,8 @@ def test_retain_flag_of_live_messages(retain: bool, as_published: bool) -> None:
 
 @spec(
     "5.0 MQTT-3.3.1-9",
-    "5.0 MQTT-3.3.1-10",
+    "5.0 MQTT-3.3.1-10 (a)",
+    "5.0 MQTT-3.3.1-10 (b)",
     "5.0 MQTT-3.3.1-11",
     "5.0 MQTT-3.8.4-4 (a)",
     "NN-12.2",
@@ -465,7 +466,8 @@ def test_overlaps_drop_no_local_matches_first() -> None:
     "5.0 MQTT-3.10.4-5 (a)",
     "5.0 MQTT-2.2.1-6",
     "3.1.1 MQTT-3.10.4-1",
-    "3.1.1 MQTT-3.10.4-4",
+    "3.1.1 MQTT-3.10.4-4 (a)",
+    "3.1.1 MQTT-3.10.4-4 (b)",
     "3.1.1 MQTT-3.10.4-6",
     "3.1.1 MQTT-2.3.1-7",
 )

@@ -16,6 +16,7 @@ from .tables import (
     HOST,
     LATER,
     OUTSIDE,
+    UNNUMBERED,
     UNUSED,
     Statement,
     rules,
@@ -214,8 +215,8 @@ def _left_to_others(ledger: Ledger) -> Iterator[str]:
     yield from ("", "## Outside the session layer", "")
     for version, title in VERSIONS:
         outside: dict[str, list[Statement]] = {}
-        for key, statement in statements().items():
-            if key.startswith(version) and _is_outside(statement):
+        for statement in (*statements().values(), *UNNUMBERED):
+            if statement.key.startswith(version) and _is_outside(statement):
                 outside.setdefault(statement.testable, []).append(statement)
         for why, members in outside.items():
             yield f"{title}, {OUTSIDE[why]}:"

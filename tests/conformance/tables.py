@@ -13,6 +13,7 @@ __all__ = [
     "HOST",
     "LATER",
     "OUTSIDE",
+    "UNNUMBERED",
     "UNUSED",
     "Deviation",
     "Statement",
@@ -79,6 +80,10 @@ DUTIES: dict[str, dict[str, str]] = {
         "a": "gone once it was published",
         "b": "gone after DISCONNECT 0x00",
     },
+    "5.0 MQTT-3.1.2-25": {
+        "a": "the packet is not sent",
+        "b": "and counts as completed: no identifier, no unit, and the queue moves on",
+    },
     "5.0 MQTT-3.1.3-7": {
         "a": "the session is stored under the assigned id",
         "b": "CONNACK tells the id",
@@ -99,6 +104,10 @@ DUTIES: dict[str, dict[str, str]] = {
         "a": "does not store",
         "b": "does not alter",
         "c": "does not erase, the payload being empty or not",
+    },
+    "5.0 MQTT-3.3.1-10": {
+        "a": "a subscription that is new gets the retained messages",
+        "b": "one that existed before gets none",
     },
     "5.0 MQTT-3.8.4-4": {
         "a": "retained messages are sent again",
@@ -179,6 +188,10 @@ DUTIES: dict[str, dict[str, str]] = {
         "a": "the subscription is replaced completely",
         "b": "retained messages are sent again",
         "c": "the flow of messages is not interrupted",
+    },
+    "3.1.1 MQTT-3.10.4-4": {
+        "a": "each UNSUBSCRIBE is answered",
+        "b": "with its identifier",
     },
     "3.1.1 MQTT-4.3.2-1": {
         "a": "an identifier that is not in use",
@@ -296,6 +309,7 @@ LATER: dict[str, str] = {
             "5.0 MQTT-3.3.4-8",
             "5.0 MQTT-4.5.0-2",
             "3.1.1 MQTT-3.1.2-23",
+            "3.1.1 MQTT-3.14.4-1",
             "3.1.1 MQTT-3.14.4-2",
             "3.1.1 MQTT-4.5.0-2",
             "NN-1.8",
@@ -322,6 +336,25 @@ OUTSIDE: dict[str, str] = {
     "no: transport": "the transport",
 }
 
+UNNUMBERED: tuple[Statement, ...] = (
+    Statement(
+        "3.1.1 §3.2.2.1",
+        "connect",
+        "server",
+        "Bits 7..1 of the CONNACK flags are 0",
+        "no: codec",
+    ),
+    Statement(
+        "3.1.1 §3.1.4",
+        "connect",
+        "server",
+        "A client that fails authentication or another check of the host's is closed, "
+        "and should be told by CONNACK before (step 3)",
+        "no: auth",
+    ),
+)
+"""Duties of 3.1.1 that have no number, and no rule either since others fulfill them."""
+
 UNUSED: dict[str, str] = {
     "NN-1.6": "A permission that the library does not use: state ends at its instant.",
     "NN-12.10": "A permission that the library does not use: topic names are never mapped.",
@@ -339,7 +372,7 @@ class Deviation:
     Attributes:
         option: Class and field.
         when: The values that deviate.
-        breaks: The statements.
+        breaks: The statements, or single duties of them.
         default: Whether the default deviates, and how.
         test: The test that shows it.
     """
@@ -384,9 +417,40 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "ServerOptions.enforce_receive_maximum",
         "false",
-        ("NN-10.4",),
+        ("NN-10.4", "5.0 MQTT-4.13.1-1 (d)"),
         "off: it is enforced",
         "behavior/test_flow_control.py::test_receive_maximum_may_be_watched_only",
+    ),
+    Deviation(
+        "SessionLimits.maximum_retained_messages",
+        "a number; a retained will or message of the host that finds no room, and has no answer to "
+        "be refused with, is delivered and not retained",
+        ("5.0 MQTT-3.1.2-15", "3.1.1 MQTT-3.1.2-17"),
+        "off: no bound",
+        "behavior/test_wills.py::test_will_that_cannot_be_retained_is_delivered_all_the_same",
+    ),
+    Deviation(
+        "SessionLimits.maximum_retained_bytes",
+        "a number; the same",
+        ("5.0 MQTT-3.1.2-15", "3.1.1 MQTT-3.1.2-17"),
+        "off: no bound",
+        "behavior/test_wills.py::"
+        "test_will_that_is_too_large_to_be_retained_still_ends_its_topics_old_message",
+    ),
+    Deviation(
+        "ExpiryPolicy.default_message_expiry_interval",
+        "an interval; messages without one of their own are dropped after it",
+        ("NN-9.1",),
+        "off: they never expire",
+        "behavior/test_conformance_rest.py::"
+        "test_default_interval_drops_what_the_standard_never_lets_expire",
+    ),
+    Deviation(
+        "ExpiryPolicy.maximum_message_expiry_interval",
+        "an interval; messages without one, or with a longer one, are dropped after it",
+        ("NN-9.1",),
+        "off: no cap",
+        "behavior/test_message_expiry.py::test_cap_deletes_earlier_and_tells_what_was_received",
     ),
 )
 
