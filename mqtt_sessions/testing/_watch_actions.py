@@ -47,6 +47,15 @@ _DISCONNECTS = frozenset(
     (0, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, *range(0x93, 0xA3))
 )
 """What a server's packets can say: MQTT 5.0 tables 3-1, 3-4 to 3-9 and 3-13 (here by packet)."""
+_RULES_OF_ANSWERS = {
+    SendPuback: "MQTT-2.2.1-5",
+    SendPubrec: "MQTT-2.2.1-5",
+    SendPubcomp: "MQTT-2.2.1-5",
+    SendSuback: "MQTT-2.2.1-6",
+    SendUnsuback: "MQTT-2.2.1-6",
+    SendPingresp: "host",
+}
+"""What an answer breaks that nobody asked for, or that names another packet."""
 _SUBACKS_OF_3 = {3: frozenset((0, 1, 2)), 4: frozenset((0, 1, 2, 0x80))}
 
 
@@ -63,6 +72,11 @@ class Actions(Books):
             against("MQTT-3.14.4-1", f"{kind} for {action.connection!r} after DISCONNECT")
         if not conn.told:
             against("MQTT-3.2.0-1", f"{kind} for {action.connection!r} before CONNACK")
+        if conn.session is None:
+            if type(action) is SendDisconnect:
+                against("MQTT-3.14.0-1", "DISCONNECT after a CONNACK that refuses")
+            rule = conn.cite("MQTT-3.2.2-7", "MQTT-3.2.2-5")
+            against(rule, f"{kind} after a CONNACK that refuses, and no close")
         return conn
 
     # ------------------------------------------------------------ connections
@@ -109,7 +123,7 @@ class Actions(Books):
         if action.reason_code is ReasonCode.KEEP_ALIVE_TIMEOUT and conn.due > self.now:
             against("MQTT-3.1.2-22", f"keep alive of {action.connection!r} ends at {conn.due!r}")
         conn.closed = True
-        conn.expects_close = False
+        conn.expects_close = ""
 
     # ------------------------------------------------------------ PUBLISH
 
@@ -253,9 +267,8 @@ class Actions(Books):
             against("MQTT-4.4.0-1", f"identifier {packet_id} was {copy!r}, and comes as another")
         if packet_id in conn.resend:
             if next(iter(conn.resend)) != packet_id:
-                against(
-                    "MQTT-4.6.0-1", f"{packet_id} is sent again before {next(iter(conn.resend))}"
-                )
+                rule = conn.cite("NN-15.3", "MQTT-4.6.0-1")
+                against(rule, f"{packet_id} is sent again before {next(iter(conn.resend))}")
             del conn.resend[packet_id]
         elif conn is self.connecting and copy.sent == self.steps:
             pass  # left over by a slice, and sent on the old connection just before
@@ -274,7 +287,8 @@ class Actions(Books):
         if packet_id in conn.pubrels:
             if next(iter(conn.pubrels)) != packet_id:
                 first = next(iter(conn.pubrels))
-                against("MQTT-4.6.0-4", f"PUBREL {packet_id} again before {first}")
+                rule = conn.cite("NN-8.4b", "MQTT-4.6.0-4")
+                against(rule, f"PUBREL {packet_id} again before {first}")
             del conn.pubrels[packet_id]
         elif self._is_answer(action, conn):
             self.answer = None
@@ -295,7 +309,8 @@ class Actions(Books):
     def _take_answer(self, action: Any) -> WatchedConnection:
         conn = self._open(action)
         if not self._is_answer(action, conn):
-            against("MQTT-2.2.1-5", f"{type(action).__name__} answers nothing: {action!r}")
+            rule = _RULES_OF_ANSWERS[type(action)]
+            against(rule, f"{type(action).__name__} answers nothing: {action!r}")
         self.answer = None
         return conn
 

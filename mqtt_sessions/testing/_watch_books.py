@@ -269,7 +269,7 @@ class Books:
         if conn is None or conn.closed:
             return None
         if conn.due <= self.now:
-            conn.expects_close = True
+            conn.expects_close = KEEP_ALIVE
             return None
         conn.due = self.now + conn.pause
         return conn

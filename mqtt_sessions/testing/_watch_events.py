@@ -45,6 +45,7 @@ from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing._watch_books import Books
 from mqtt_sessions.testing._watched import (
     INF,
+    KEEP_ALIVE,
     SESSION_DUE,
     WILL_DUE,
     WatchedConnection,
@@ -75,16 +76,17 @@ class Events(Books):
         if event.connection in self.connections:
             conn = self.alive(event)
             if conn is not None:
-                conn.expects_close = True  # MQTT-3.1.0-2
+                conn.expects_close = "MQTT-3.1.0-2"
             return
         conn = self.connections[event.connection] = WatchedConnection(event)
         for action in actions:
             if type(action) is SendConnack and action.connection == event.connection:
                 if action.reason_code == 0:
                     self.connecting = conn
-                    return
-                break
-        conn.expects_close = True  # MQTT-3.2.2-7
+                else:
+                    conn.expects_close = conn.cite("MQTT-3.2.2-7", "MQTT-3.2.2-5")
+                return
+        conn.expects_close = conn.cite("MQTT-3.1.4-5", "MQTT-3.1.4-4")  # neither yes nor no
 
     def _on_lost(self, event: ConnectionLost, actions: Actions) -> None:
         conn = self.connections.pop(event.connection, None)
@@ -96,12 +98,13 @@ class Events(Books):
         conn = self.alive(event)
         if conn is None:
             return
-        conn.expects_close = True
+        conn.expects_close = "NN-5.1"
         session = conn.session
         assert session is not None
         interval = event.session_expiry_interval
         if conn.version == 5 and interval is not None:
             if interval > 0 and not conn.event.session_expiry_interval:
+                conn.expects_close = conn.fault
                 return  # NN-1.5: not accepted as a DISCONNECT
             session.interval = session.policy.at_disconnect(interval)  # NN-1.4
         if conn.version < 5 or event.reason_code == 0:
@@ -110,18 +113,18 @@ class Events(Books):
     def _on_malformed(self, event: MalformedPacketReceived, actions: Actions) -> None:
         conn = self.alive(event)
         if conn is not None:
-            conn.expects_close = True
+            conn.expects_close = conn.fault
 
     def _on_congested(self, event: ConnectionCongested, actions: Actions) -> None:
         conn = self.connections.get(event.connection)
         if conn is not None and not conn.closed:
-            conn.expects_close = conn.due <= self.now
+            conn.expects_close = KEEP_ALIVE if conn.due <= self.now else ""
             conn.congested = conn.congested or self.steps
 
     def _on_writable(self, event: ConnectionWritable, actions: Actions) -> None:
         conn = self.connections.get(event.connection)
         if conn is not None and not conn.closed:
-            conn.expects_close = conn.due <= self.now
+            conn.expects_close = KEEP_ALIVE if conn.due <= self.now else ""
             conn.congested = 0
             self._touch(conn)
 
@@ -148,7 +151,7 @@ class Events(Books):
                 self.hand_on(message, session.client_id, session.policy)
             return
         if not packet_id or event.connection in self.closing:
-            conn.expects_close = True
+            conn.expects_close = conn.fault
             return
         if message.qos == 1:
             self.answer = (SendPuback, conn, packet_id, "MQTT-4.3.2-4")
@@ -157,7 +160,8 @@ class Events(Books):
             ends_at = session.inbound.get(packet_id)
             if ends_at is not None:
                 if ends_at > self.now:
-                    self.is_repeat = True  # MQTT-4.3.3-10
+                    self.is_repeat = True
+                    self.answer = (SendPubrec, conn, packet_id, "MQTT-4.3.3-10")
                     return
                 del session.inbound[packet_id]
                 self.timed_out = (session, packet_id)
@@ -190,7 +194,7 @@ class Events(Books):
         if copy is None:
             return  # NN-7.6
         if copy.phase != 1:
-            conn.expects_close = True
+            conn.expects_close = conn.fault
             return
         if event.reason_code >= 0x80:
             self.refused = copy
@@ -205,7 +209,7 @@ class Events(Books):
         packet_id = event.packet_id
         copy = session.in_flight.get(packet_id)
         if copy is not None and copy.phase == 1:
-            conn.expects_close = True
+            conn.expects_close = conn.fault
             return
         if event.reason_code >= 0x80:
             if copy is not None:
@@ -231,7 +235,7 @@ class Events(Books):
         if copy is None:
             return
         if copy.phase != 3:
-            conn.expects_close = True
+            conn.expects_close = conn.fault
             return
         self._settle(session, conn, event.packet_id)
 

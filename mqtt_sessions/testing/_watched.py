@@ -153,6 +153,7 @@ class WatchedConnection:
 
     Attributes:
         due: When keep alive ends it; infinity: never.
+        expects_close: The rule by which the present step has to close it; empty: none.
         congested: The step in which it became so, 0: it is not.
         units: Identifiers of PUBLISHes sent on it and not settled.
         resend: Identifiers to be sent again, in order of first sending.
@@ -190,7 +191,7 @@ class WatchedConnection:
         self.resumed = False
         self.closed = False
         self.disconnected = False
-        self.expects_close = False
+        self.expects_close = ""
         self.congested = 0
         self.window = 0
         self.pause = INF
@@ -199,6 +200,15 @@ class WatchedConnection:
         self.units: set[int] = set()
         self.resend: OrderedDict[int, None] = OrderedDict()
         self.pubrels: OrderedDict[int, None] = OrderedDict()
+
+    def cite(self, rule: str, rule_of_3: str) -> str:
+        """The statement of its version, where they differ by more than a number."""
+        return rule if self.version == 5 else f"3.1.1 {rule_of_3}"
+
+    @property
+    def fault(self) -> str:
+        """By which statement a client that breaks the protocol is closed."""
+        return self.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
 
     def __repr__(self) -> str:
         return f"connection {self.connection!r}"

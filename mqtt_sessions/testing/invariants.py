@@ -8,7 +8,7 @@ happens; a `Model` knows more, and is slower.
 | What holds after each step | Statement |
 |---|---|
 | A QoS 2 PUBLISH is handed on once, however often it is repeated | MQTT-4.3.3-10 |
-| ... is acknowledged until PUBREL, connections and crashes between | MQTT-4.3.3-11, NN-7.4 |
+| ... is acknowledged until PUBREL, connections and crashes between | MQTT-4.3.3-10, NN-7.4 |
 | Each receiver gets one copy, or one for each match | NN-12.3, MQTT-3.8.3-3 |
 | ... at the right QoS, with RETAIN flag, identifiers, interval | MQTT-3.8.4-8, MQTT-3.3.1-12, \
 MQTT-3.3.4-4, MQTT-3.3.2-6 |
@@ -18,14 +18,17 @@ MQTT-3.3.4-4, MQTT-3.3.2-6 |
 | Retained messages that a subscription calls up are sent | MQTT-3.3.1-9, MQTT-3.3.1-10 |
 | Order is kept for each publisher, topic and QoS | MQTT-4.6.0-5 |
 | PUBLISHes are sent again before new ones, in order, DUP 1, same identifiers | MQTT-4.4.0-1, \
-MQTT-4.6.0-1, MQTT-3.3.1-1, NN-8.3 |
-| PUBRELs are sent again at once, in the order of their PUBRECs | MQTT-4.4.0-1, MQTT-4.6.0-4 |
+NN-15.3, 3.1.1 MQTT-4.6.0-1, MQTT-3.3.1-1, NN-8.3 |
+| PUBRELs are sent again at once, in the order of their PUBRECs | MQTT-4.4.0-1, NN-8.4b, \
+3.1.1 MQTT-4.6.0-4 |
 | No PUBLISH after its PUBREC | MQTT-4.3.3-6 |
 | The send quota holds for each connection | MQTT-4.9.0-2, NN-10.8 |
 | No identifier in flight is given again | MQTT-2.2.1-4 |
 | Each packet is answered once, by a code that the answer can carry | MQTT-4.3.2-4, MQTT-4.3.3-4, \
 MQTT-4.3.3-8, MQTT-3.4.2-1 and others |
 | CONNACK comes first, and once; DISCONNECT comes last | MQTT-3.2.0-1, MQTT-3.2.0-2, MQTT-3.14.4-1 |
+| Nothing but a close follows a CONNACK that refuses | MQTT-3.2.2-7, MQTT-3.14.0-1 |
+| Who breaks a rule is closed | MQTT-4.13.1-1, MQTT-3.1.0-2, 3.1.1 MQTT-4.8.0-1 |
 | Nothing is sent on a closed or congested connection, or to a session that has ended | host |
 | Sessions begin, resume, park and end one after the other, and when they may | NN-1.1, NN-1.2, \
 NN-3.3, MQTT-3.1.2-4 |
@@ -145,13 +148,14 @@ class Watch(Events, Notices, Actions):
             if not conn.closed:
                 against(rule, f"{kind.__name__} {packet_id} on {conn.connection!r} is missing")
         if self.refused is not None:
-            against("MQTT-4.4.0-2", f"{self.refused!r} was refused, and no drop is told")
+            against("host", f"{self.refused!r} was refused, and no drop is told")
         connection = getattr(self.event, "connection", None)
         if connection is None:
             return
         conn_of = self.connections.get(connection)
         if conn_of is not None and conn_of.expects_close:
-            against("MQTT-4.13.1-1", f"{connection!r} has to be closed after {self.event!r}")
+            rule = conn_of.expects_close
+            against(rule, f"{connection!r} has to be closed after {self.event!r}")
         if self.connecting is not None and conn_of is not None:
             if not conn_of.told or not conn_of.accepted:
                 against("MQTT-3.1.4-5", f"{connection!r} is accepted, and no session is told")
@@ -165,10 +169,10 @@ class Watch(Events, Notices, Actions):
                 for copy in copies:
                     copy.waiting = False
                     if copy.step != self.steps and not copy.doubtful:
-                        against("MQTT-4.5.0-1", f"{copy!r} is lost with its session")
+                        against("host", f"{copy!r} is lost with its session, and no drop is told")
             for copy in session.in_flight.values():
                 if copy.phase < 3 and copy.step != self.steps:
-                    against("MQTT-4.5.0-1", f"{copy!r} in flight is lost with its session")
+                    against("host", f"{copy!r} in flight is lost, and no drop is told")
             session.waiting.clear()
             session.in_flight.clear()
         for session in self.parted:

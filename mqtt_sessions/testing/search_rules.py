@@ -97,8 +97,8 @@ class Ledger:
         self._start()
 
     def _start(self) -> None:
-        self._answers: list[tuple[type, Hashable, int]] = []
-        self._closing: list[tuple[type, Hashable]] = []
+        self._answers: dict[tuple[type, Hashable, int], str] = {}  # each with the rule
+        self._closing: dict[tuple[type, Hashable], str] = {}
         self._connacks: dict[Hashable, tuple[bool, str]] = {}
         self._pubrels: dict[Hashable, list[int]] = {}
         self._wills: list[tuple[str, Message]] = []
@@ -148,7 +148,7 @@ class Ledger:
     def _on_connected(self, event: ClientConnected) -> None:
         account = self.accounts[event.client_id]
         if account.connection is not None:
-            self._close(account)  # MQTT-3.1.4-3
+            self._close(account)
             if account.interval == 0:
                 self._end(account)  # NN-3.3
             elif not event.clean_start and account.will and account.will[1] == 0:
@@ -199,15 +199,15 @@ class Ledger:
         if event.session_expiry_interval is not None:
             account.interval = self._policy.at_disconnect(event.session_expiry_interval)
         account.connection = None
-        self._closing.append((CloseConnection, event.connection))
+        self._closing[CloseConnection, event.connection] = "NN-5.1"
         self._park(account)
 
     def _close(self, account: Account) -> None:
         connection = account.connection
         account.connection = None
         if account.version == 5:
-            self._closing.append((SendDisconnect, connection))
-        self._closing.append((CloseConnection, connection))
+            self._closing[SendDisconnect, connection] = "MQTT-3.1.4-3"
+        self._closing[CloseConnection, connection] = "MQTT-3.1.4-3"
 
     def _park(self, account: Account) -> None:
         """NN-1.1: the interval counts from now; MQTT-3.1.3-9: so does the will's delay."""
@@ -278,11 +278,13 @@ class Ledger:
         if packet_id is None:
             self._hand_on(message)
         elif message.qos == 1:
-            self._answers.append((SendPuback, event.connection, packet_id))
+            self._answers[SendPuback, event.connection, packet_id] = "MQTT-4.3.2-4"
             self._hand_on(message)
         else:
-            self._answers.append((SendPubrec, event.connection, packet_id))
-            if packet_id not in account.inbound:  # MQTT-4.3.3-10: else it is a repeat
+            is_repeat = packet_id in account.inbound
+            rule = "MQTT-4.3.3-10" if is_repeat else "MQTT-4.3.3-8"
+            self._answers[SendPubrec, event.connection, packet_id] = rule
+            if not is_repeat:
                 account.inbound[packet_id] = None
                 self._hand_on(message)
 
@@ -290,7 +292,7 @@ class Ledger:
         account = self._of(event.connection)
         if account is not None:
             account.inbound.pop(event.packet_id, None)
-            self._answers.append((SendPubcomp, event.connection, event.packet_id))
+            self._answers[SendPubcomp, event.connection, event.packet_id] = "MQTT-4.3.3-11"
 
     def _on_puback(self, event: PubackReceived) -> None:
         account = self._of(event.connection)
@@ -305,7 +307,7 @@ class Ledger:
         copy = account.begun.pop(event.packet_id, None)
         if copy is not None:
             account.released[event.packet_id] = copy
-        self._answers.append((SendPubrel, event.connection, event.packet_id))
+        self._answers[SendPubrel, event.connection, event.packet_id] = "MQTT-4.3.3-4"
 
     def _on_pubcomp(self, event: PubcompReceived) -> None:
         account = self._of(event.connection)
@@ -314,9 +316,7 @@ class Ledger:
         copy = account.released.pop(event.packet_id, None)
         account.units.discard(event.packet_id)
         if copy is not None and not copy[3] and copy[0] not in account.delivered:
-            raise ServerFault(
-                "MQTT-4.3.3", f"QoS 2 message {copy[0].payload!r} is complete and undelivered"
-            )
+            raise ServerFault("MQTT-4.3.3-8", f"{copy[0].payload!r} complete, but not delivered")
 
     # ------------------------------------------------------------ what it does
 
@@ -377,7 +377,7 @@ class Ledger:
     def _on_action(self, action: Action) -> None:
         kind, connection = type(action), action.connection  # type: ignore[union-attr]
         if (kind, connection) in self._closing:
-            self._closing.remove((kind, connection))
+            del self._closing[kind, connection]
             return
         account = self._of(connection)
         if account is None:
@@ -394,9 +394,9 @@ class Ledger:
             answer = (kind, connection, getattr(action, "packet_id", 0))
             if answer not in self._answers:
                 if kind in (SendDisconnect, CloseConnection):
-                    raise ServerFault("NN-5.3", f"{connection!r} is closed and broke no rule")
+                    raise ServerFault("host", f"{connection!r} is closed and broke no rule")
                 raise ServerFault("host", f"{kind.__name__} to {connection!r} answers nothing")
-            self._answers.remove(answer)
+            del self._answers[answer]
 
     def _on_connack(self, action: SendConnack) -> None:
         if action.connection not in self._connacks:
@@ -409,12 +409,13 @@ class Ledger:
         packet_id, resumed = action.packet_id, self._pubrels.get(account.connection)
         if resumed:
             if packet_id != resumed.pop(0):
-                raise ServerFault("MQTT-4.6.0-4", "PUBRELs not in the order of their PUBRECs")
+                rule = "NN-8.4b" if account.version == 5 else "3.1.1 MQTT-4.6.0-4"
+                raise ServerFault(rule, "PUBRELs not in the order of their PUBRECs")
             return
         answer = (SendPubrel, account.connection, packet_id)
         if answer not in self._answers:
             raise ServerFault("MQTT-4.3.3-4", f"PUBREL {packet_id} before PUBREC, or again")
-        self._answers.remove(answer)
+        del self._answers[answer]
 
     def _on_publish(self, account: Account, action: SendPublish) -> None:
         delivery, packet_id = action.delivery, action.packet_id
@@ -436,9 +437,8 @@ class Ledger:
         self._check_interval(account.begun[packet_id], action)
         account.units.add(packet_id)
         if len(account.units) > account.window:
-            raise ServerFault(
-                "MQTT-4.9.0-2", f"{len(account.units)} in the air, {account.window} allowed"
-            )
+            in_the_air = f"{len(account.units)} in the air, {account.window} allowed"
+            raise ServerFault("MQTT-4.9.0-2", in_the_air)
 
     def _on_publish_again(self, account: Account, delivery: Delivery, packet_id: int) -> None:
         copy = account.begun.get(packet_id)
@@ -447,7 +447,8 @@ class Ledger:
         if packet_id not in account.again:
             raise ServerFault("MQTT-4.4.0-1", f"PUBLISH {packet_id} again on one connection")
         if packet_id != next(iter(account.again)):
-            raise ServerFault("3.1.1 MQTT-4.6.0-1", f"PUBLISH {packet_id} again before its turn")
+            rule = "NN-15.3" if account.version == 5 else "3.1.1 MQTT-4.6.0-1"
+            raise ServerFault(rule, f"PUBLISH {packet_id} again before its turn")
         del account.again[packet_id]
 
     def _check_first(self, account: Account, delivery: Delivery, packet_id: int) -> None:
@@ -457,11 +458,8 @@ class Ledger:
         if begun is not None or packet_id in account.released:
             raise ServerFault("MQTT-2.2.1-4", f"identifier {packet_id} is in use")
         for copy in (*account.begun.values(), *account.released.values()):
-            if (
-                copy[0] is delivery.message
-                and copy[3] is delivery.is_retained
-                and copy not in account.waiting
-            ):
+            is_same = copy[0] is delivery.message and copy[3] is delivery.is_retained
+            if is_same and copy not in account.waiting:
                 raise ServerFault("MQTT-4.4.0-1", "sent again under another identifier")
         if account.again:
             raise ServerFault("NN-8.3", "a new PUBLISH before what has to be sent again")
@@ -470,7 +468,8 @@ class Ledger:
         """The copy that is sent now; those of its topic and QoS before it have to have left."""
         message = delivery.message
         if delivery.retain is not delivery.is_retained:
-            raise ServerFault("MQTT-3.3.1-12", f"RETAIN {delivery.retain:d}")
+            rule = "NN-12.6" if delivery.is_retained else "MQTT-3.3.1-12"
+            raise ServerFault(rule, f"RETAIN {delivery.retain:d}")
         if delivery.is_retained:
             return self._take_retained(account, delivery)
         # NN-14.6: the retained one is this or older, and may not come after it
@@ -523,8 +522,8 @@ class Ledger:
             ServerFault: Something is missing, or was lost.
         """
         owed: tuple[tuple[Any, str], ...] = (
-            (self._answers, "MQTT-4.3.2-4, MQTT-4.3.3"),
-            (self._closing, "MQTT-3.1.4-3"),
+            (self._answers, next(iter(self._answers.values()), "")),
+            (self._closing, next(iter(self._closing.values()), "")),
             (self._connacks, "MQTT-3.1.4-5"),
             ([each for each in self._pubrels.values() if each], "MQTT-4.4.0-1"),
             (self._wills, "MQTT-3.1.2-8"),
@@ -535,7 +534,7 @@ class Ledger:
                 raise ServerFault(rule, f"not done: {pending}")
         if self._lost:
             name, message = self._lost[0]
-            raise ServerFault("MQTT-4.5.0-1", f"{message.payload!r} of {name!r} is lost untold")
+            raise ServerFault("host", f"{message.payload!r} of {name!r} is lost untold")
         for account in self.accounts.values():
             if account.connection is not None and not account.congested:
                 self._check_work_conserving(account)
@@ -551,7 +550,7 @@ class Ledger:
             if account.waiting and used < self.packet_ids:
                 raise ServerFault("NN-10.7", f"{len(account.waiting)} wait though there is room")
         elif account.waiting and account.waiting[0][1] == 0 and not account.again:
-            raise ServerFault("NN-10.3", "QoS 0 waits though nothing is before it")
+            raise ServerFault("host", "QoS 0 waits though nothing is before it")
 
     def _check_sessions_and_deadline(self, client_ids: set[str], next_at: float | None) -> None:
         owed = _INF
@@ -564,9 +563,9 @@ class Ledger:
                 if at is not None:
                     owed = min(owed, at)
         if owed <= self.now:
-            raise ServerFault("law 3", "what was due by now has not been done")
+            raise ServerFault("host", "what was due by now has not been done")
         if owed < (_INF if next_at is None else next_at):
-            raise ServerFault("law 8", f"next deadline {next_at} is later than {owed}")
+            raise ServerFault("host", f"next deadline {next_at} is later than {owed}")
 
     def deliver(self, client_id: str, deliveries: Iterable[Delivery]) -> None:
         """The client gave these to its application.
@@ -578,7 +577,7 @@ class Ledger:
         for delivery in deliveries:
             if delivery.qos == 2 and not delivery.is_retained:
                 if delivery.message in delivered:
-                    raise ServerFault("MQTT-4.3.3", f"{delivery.message.payload!r} twice")
+                    raise ServerFault("MQTT-4.3.3-10", f"{delivery.message.payload!r} twice")
                 delivered[delivery.message] = None
 
 

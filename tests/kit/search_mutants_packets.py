@@ -24,6 +24,7 @@ from mqtt_sessions.events import (
     ClientConnected,
     ConnectionCongested,
     ConnectionLost,
+    DisconnectReceived,
     Event,
     PubackReceived,
 )
@@ -309,6 +310,25 @@ def a_live_message_is_marked_retained(patch: Patch) -> None:
             for each in actions
         ],
     )
+
+
+def a_retained_message_is_not_marked(patch: Patch) -> None:
+    _rewrite(
+        patch,
+        lambda _, actions: [
+            evolve(each, delivery=evolve(each.delivery, retain=False))
+            if isinstance(each, SendPublish)
+            else each
+            for each in actions
+        ],
+    )
+
+
+def who_disconnects_is_not_closed(patch: Patch) -> None:
+    def change(_: Any, actions: list[Any]) -> list[Any]:
+        return [each for each in actions if not isinstance(each, CloseConnection)]
+
+    _rewrite(patch, change, DisconnectReceived)
 
 
 def congestion_is_ignored(patch: Patch) -> None:

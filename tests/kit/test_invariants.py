@@ -181,7 +181,8 @@ class Stream:
 
     def resumed(self, connection: int = 9, client_id: str = "s", **fields: Any) -> tuple[Any, ...]:
         """The same, to be used with `bad`."""
-        fields = {"clean_start": False, "session_expiry_interval": 60, **fields}
+        interval = 60 if fields.get("protocol_version", 5) == 5 else None
+        fields = {"clean_start": False, "session_expiry_interval": interval, **fields}
         event = ClientConnected(connection, client_id, **fields)
         return event, SendConnack(connection, True, OK), SessionResumed(client_id)
 
@@ -254,6 +255,7 @@ def test_a_repeat_is_not_refused() -> None:
     stream.ok(event, SendPubrec(2, 7, OK))
     code = ReasonCode.PACKET_IDENTIFIER_IN_USE
     stream.bad("MQTT-4.3.3-10", event, SendPubrec(2, 7, code))
+    stream.bad("MQTT-4.3.3-10", event)
 
 
 @pytest.mark.parametrize(("qos", "rule"), [(1, "MQTT-4.3.2-4"), (2, "MQTT-4.3.3-8")])
@@ -263,7 +265,12 @@ def test_a_publish_is_acknowledged(qos: int, rule: str) -> None:
 
 def test_an_acknowledgement_answers_something() -> None:
     stream = Stream().connect(2, "p")
-    stream.bad("MQTT-2.2.1-5", PingReceived(2, False), SendPuback(2, 7, OK))
+    ping = PingReceived(2, False)
+    stream.bad("MQTT-2.2.1-5", ping, SendPuback(2, 7, OK))
+    stream = Stream().connect(2, "p")
+    stream.bad("MQTT-2.2.1-6", ping, SendSuback(2, 7, (OK,)))
+    stream.bad("MQTT-2.2.1-6", ping, SendUnsuback(2, 7, (OK,)))
+    stream.bad("host", ping, SendPingresp(2))
 
 
 @pytest.mark.parametrize(("qos", "rule"), [(1, "MQTT-3.4.2-1"), (2, "MQTT-3.5.2-1")])
@@ -481,7 +488,10 @@ def test_it_comes_with_dup() -> None:
 
 def test_it_comes_in_order_of_first_sending() -> None:
     stream = in_flight().lose()
-    stream.bad("MQTT-4.6.0-1", *stream.resumed(), sent("n", 1, 2, 9, dup=True))
+    stream.bad("NN-15.3", *stream.resumed(), sent("n", 1, 2, 9, dup=True))
+    stream = in_flight().lose()
+    old = stream.resumed(protocol_version=4)
+    stream.bad("3.1.1 MQTT-4.6.0-1", *old, sent("n", 1, 2, 9, dup=True))
 
 
 def test_it_comes_before_anything_new() -> None:
@@ -525,12 +535,13 @@ def test_pubrels_come_again() -> None:
     stream.bad("MQTT-4.4.0-1", *stream.resumed(), sent("n", 1, 2, 9, dup=True))
 
 
-def test_pubrels_come_in_order_of_their_pubrecs() -> None:
+@pytest.mark.parametrize(("version", "rule"), [(5, "NN-8.4b"), (4, "3.1.1 MQTT-4.6.0-4")])
+def test_pubrels_come_in_order_of_their_pubrecs(version: int, rule: str) -> None:
     stream = subscriber().ok(published("a"), sent("a")).ok(published("b"), sent("b", packet_id=2))
     stream.ok(PubrecReceived(1, 2), SendPubrel(1, 2, OK))
     stream.ok(PubrecReceived(1, 1), SendPubrel(1, 1, OK)).lose()
     both = (SendPubrel(9, 1, OK), SendPubrel(9, 2, OK))
-    stream.bad("MQTT-4.6.0-4", *stream.resumed(), *both)
+    stream.bad(rule, *stream.resumed(protocol_version=version), *both)
 
 
 def test_nobody_asked_for_this_pubrel() -> None:
@@ -550,6 +561,22 @@ def test_pubrec_is_answered_by_what_is_known() -> None:
 )
 def test_a_fault_closes_the_connection(event: Event) -> None:
     in_flight().bad("MQTT-4.13.1-1", event)
+    in_flight(protocol_version=4).bad("3.1.1 MQTT-4.8.0-1", event)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_connection_is_closed_by_the_rule_that_says_so(version: int) -> None:
+    stream = Stream().connect(protocol_version=version)
+    stream.bad("MQTT-3.1.0-2", ClientConnected(1, "s", version))
+    Stream().connect(protocol_version=version).bad("NN-5.1", DisconnectReceived(1))
+    stream = Stream().connect(protocol_version=version, keep_alive=10)
+    stream.now += 15
+    stream.bad("MQTT-3.1.2-22", ConnectionCongested(1))
+
+
+def test_a_disconnect_that_may_not_bring_an_interval_is_a_fault() -> None:
+    stream = Stream().connect(session_expiry_interval=0)
+    stream.bad("MQTT-4.13.1-1", DisconnectReceived(1, session_expiry_interval=5))
 
 
 # ---------------------------------------------------------------- drops
@@ -559,7 +586,7 @@ def test_a_refusal_is_told_as_a_drop() -> None:
     code = ReasonCode.QUOTA_EXCEEDED
     event = PubackReceived(1, 2, code)
     in_flight().ok(event, dropped(DropReason.REFUSED_BY_CLIENT, "n", 1))
-    in_flight().bad("MQTT-4.4.0-2", event)
+    in_flight().bad("host", event)
     in_flight().bad("MQTT-4.4.0-2", PubackReceived(1, 2), dropped(DropReason.REFUSED_BY_CLIENT))
     event = PubrecReceived(1, 1, code)
     in_flight().ok(event, dropped(DropReason.REFUSED_BY_CLIENT))
@@ -742,7 +769,8 @@ def test_connack_comes_first_and_once() -> None:
     Stream().bad("MQTT-3.2.0-1", event, SendPingresp(1), connack, created)
     Stream().bad("MQTT-3.2.0-2", event, connack, connack, created)
     Stream().bad("host", event, connack)
-    Stream().bad("MQTT-4.13.1-1", event)
+    Stream().bad("MQTT-3.1.4-5", event)
+    Stream().bad("3.1.1 MQTT-3.1.4-4", ClientConnected(1, "s", 4))
     Stream().bad("MQTT-3.2.0-1", event, *end, connack)
     Stream().bad("host", event, end[1], connack)
     Stream().bad("host", PingReceived(7), connack)
@@ -759,7 +787,27 @@ def test_connack_has_codes_of_its_version() -> None:
     Stream().ok(event, SendConnack(1, False, code), CloseConnection(1, OK))
     refusal = SendConnack(1, True, code)
     Stream().bad("MQTT-3.2.2-6", event, refusal, CloseConnection(1, OK))
-    Stream().bad("MQTT-4.13.1-1", event, SendConnack(1, False, code))
+    Stream().bad("3.1.1 MQTT-3.2.2-5", event, SendConnack(1, False, code))
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "rule"),
+    [
+        (5, ReasonCode.NOT_AUTHORIZED, "MQTT-3.2.2-7"),
+        (4, ConnectReturnCode.NOT_AUTHORIZED, "3.1.1 MQTT-3.2.2-5"),
+    ],
+)
+def test_nothing_but_a_close_follows_a_refusal(
+    version: int, code: ReasonCode | ConnectReturnCode, rule: str
+) -> None:
+    event = ClientConnected(1, "s", version)
+    refusal, closed = SendConnack(1, False, code), CloseConnection(1, OK)
+    Stream().ok(event, refusal, closed)
+    Stream().bad(rule, event, refusal)
+    told = SendDisconnect(1, ReasonCode.NOT_AUTHORIZED)
+    Stream().bad("MQTT-3.14.0-1", event, refusal, told, closed)
+    for packet in (sent(), SendPubrel(1, 1, OK), SendPuback(1, 1, OK), SendPingresp(1)):
+        Stream().bad(rule, event, refusal, packet, closed)
 
 
 def test_connack_tells_whether_a_session_goes_on() -> None:
@@ -860,7 +908,7 @@ def test_keep_alive() -> None:
     stream.bad("MQTT-3.1.2-22", None)
     stream = Stream().connect(keep_alive=10)
     stream.now += 15
-    stream.bad("MQTT-4.13.1-1", PublishReceived(1, message(qos=0)))
+    stream.bad("MQTT-3.1.2-22", PublishReceived(1, message(qos=0)))
     stream = Stream().connect(keep_alive=10)
     stream.now += 15
     stream.ok(None, told, closed, SessionParked("s", 175.0))
@@ -952,8 +1000,8 @@ def test_a_session_ends_for_a_reason() -> None:
 
 def test_a_session_leaves_nothing_behind() -> None:
     ended = SessionEnded("s", EndReason.DISCARDED)
-    waiting().bad("MQTT-4.5.0-1", SessionDiscarded("s"), ended)
-    in_flight().lose().bad("MQTT-4.5.0-1", SessionDiscarded("s"), ended)
+    waiting().bad("host", SessionDiscarded("s"), ended)
+    in_flight().lose().bad("host", SessionDiscarded("s"), ended)
     gone = dropped(DropReason.SESSION_ENDED)
     waiting().ok(SessionDiscarded("s"), gone, ended)
     waiting().bad("MQTT-4.5.0-1", SessionDiscarded("s"), gone)
