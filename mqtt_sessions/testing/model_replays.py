@@ -116,6 +116,7 @@ class Replaying(Packets):
             step=value.step,
             instant=value.instant,
             is_retained=True,
+            filters=[subscription.topic_filter],
         )
 
     def _superseded(

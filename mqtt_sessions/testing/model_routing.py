@@ -243,6 +243,7 @@ class Routing:
             step=self.step,
             instant=arrived.instant,
             is_will=arrived.is_will,
+            filters=[each.topic_filter for each in subscriptions],
         )
         session.queue.append(copy)
         session.wanted_in = self.step
@@ -333,6 +334,11 @@ class Routing:
             return False
         del session.subscriptions[topic_filter]
         session.unsubscribed.append(topic_filter)
+        for copy in session.queue:
+            if topic_filter in copy.filters:
+                copy.filters.remove(topic_filter)
+                # NN-12.7: what is buffered MAY still be delivered
+                copy.doubtful = copy.doubtful or not (copy.filters or self._notices_given)
         for old in session.replays:
             if old.topic_filter == topic_filter:
                 old.give_up()  # NN-12.7

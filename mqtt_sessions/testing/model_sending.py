@@ -21,6 +21,7 @@ from mqtt_sessions.actions import (
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
+from mqtt_sessions.policy import OverlapPolicy
 from mqtt_sessions.testing.model_replays import (
     Complaint,
     Replaying,
@@ -48,16 +49,17 @@ __all__ = ["Sending"]
 
 # What a packet breaks that nothing asked for.
 UNASKED = {
-    SendConnack: "MQTT-3.2.0-2",
-    SendPuback: "MQTT-2.2.1-5",
-    SendPubrec: "MQTT-2.2.1-5",
-    SendPubcomp: "MQTT-2.2.1-5",
-    SendSuback: "MQTT-2.2.1-6",
-    SendUnsuback: "MQTT-2.2.1-6",
-    SendPingresp: "MQTT-3.12.4-1",
-    SendDisconnect: "MQTT-4.13.1-1",
-    CloseConnection: "MQTT-4.1.0-1",
+    SendConnack: ("MQTT-3.2.0-2", "MQTT-3.2.0-1"),
+    SendPuback: ("MQTT-2.2.1-5", "MQTT-2.3.1-6"),
+    SendPubrec: ("MQTT-2.2.1-5", "MQTT-2.3.1-6"),
+    SendPubcomp: ("MQTT-2.2.1-5", "MQTT-2.3.1-6"),
+    SendSuback: ("MQTT-2.2.1-6", "MQTT-2.3.1-7"),
+    SendUnsuback: ("MQTT-2.2.1-6", "MQTT-2.3.1-7"),
+    SendPingresp: ("MQTT-3.12.4-1",),
+    SendDisconnect: ("MQTT-4.13.1-1", "MQTT-4.8.0-1"),
+    CloseConnection: ("MQTT-4.1.0-1",),
 }
+SENT_MAYBE_TWICE = "sent, and may come once more"
 ACKNOWLEDGEMENTS = (SendPuback, SendPubrec, SendPubrel, SendPubcomp, SendUnsuback)
 PROPERTIES = (
     ("payload_format_indicator", "MQTT-3.3.2-4"),
@@ -90,6 +92,9 @@ class Sending(Replaying):
             raise Disagreement(rule, f"nothing follows DISCONNECT: {action}")
         if not connection.connack and not isinstance(action, (SendConnack, CloseConnection)):
             raise Disagreement(connection.cite("MQTT-3.2.0-1"), f"CONNACK is first: {action}")
+        if connection.session is None and isinstance(action, SendPublish | SendPubrel):
+            rule = connection.cite("MQTT-3.2.2-7", "MQTT-3.2.2-5")
+            raise Disagreement(rule, f"the CONNECT was refused: {action}")
         if isinstance(action, SendPublish):
             self._saw_publish(connection, action)
         elif isinstance(action, SendPubrel):
@@ -117,14 +122,16 @@ class Sending(Replaying):
         owed = self._owed(connection, action)
         if owed is None:
             ends = [each.rule for each in connection.owed if each.action is CloseConnection]
-            rule = ends[0] if ends else connection.cite(UNASKED[type(action)])
+            rule = ends[0] if ends else connection.cite(*UNASKED[type(action)])
+            if connection.session is None and isinstance(action, SendDisconnect):
+                rule = connection.cite("MQTT-3.14.0-1")
             raise Disagreement(rule, f"nothing asks for it: {action}")
         if isinstance(action, CloseConnection):
             for other in connection.owed:
                 if other.action is SendDisconnect and not other.optional:
                     raise Disagreement(other.rule, f"DISCONNECT says why before: {action}")
         if owed.packet_id is not None and action.packet_id != owed.packet_id:
-            rule = connection.cite(UNASKED.get(type(action), owed.rule))
+            rule = connection.cite(*UNASKED.get(type(action), (owed.rule,)))
             if any(each.packet_id == action.packet_id for each in connection.owed):
                 # MQTT-4.6.0-2, MQTT-4.6.0-3: in the order of what they answer
                 rule = connection.cite(
@@ -178,16 +185,22 @@ class Sending(Replaying):
                 raise Disagreement(connection.cite("MQTT-4.6.0-4"), f"{first} is first: {action}")
             connection.rerelease.remove(exchange)
         elif not self._may_retry(connection, exchange):
-            raise Disagreement(connection.cite("MQTT-4.4.0-1"), f"was sent already: {action}")
+            raise Disagreement(self._sent_already(connection), f"was sent already: {action}")
         exchange.sent_at = self.now
 
     def _may_retry(self, connection: ModelConnection, exchange: Exchange) -> bool:
-        """NN-8.1: MQTT 3.x knows other occasions than the resume; a policy asks for them."""
+        """NN-8.1: MQTT 3.x allows other occasions than the resume; here a policy asks for them."""
         assert connection.session is not None
-        interval = connection.session.policy.retry_interval
-        if interval is None or connection.protocol_version == 5:
+        if connection.protocol_version == 5:
             return False
+        interval = connection.session.policy.retry_interval
+        if interval is None:
+            return not self._notices_given  # whose policy is not known may send again at any time
         return exchange.sent_at + interval <= self.now
+
+    def _sent_already(self, connection: ModelConnection) -> str:
+        """The rule against sending again: 5.0 forbids it, in 3.x the policy does [NN-8.1]."""
+        return "MQTT-4.4.0-1" if connection.protocol_version == 5 else "host"
 
     # ------------------------------------------------------------ PUBLISH
 
@@ -269,10 +282,15 @@ class Sending(Replaying):
             self._take_unit(connection, action)
             connection.resend.remove(exchange)
         elif not self._may_retry(connection, exchange):
+            rule = self._sent_already(connection)
             raise Disagreement(rule, f"it was sent on this connection already: {action}")
         complaint = self._compare(connection, action, exchange.copy, again=exchange)
         if complaint is not None:
             raise Disagreement(*complaint)
+        if (
+            connection.protocol_version == 5
+        ):  # NN-8.5: once new ones were used, there is no way back
+            exchange.copy.ids = tuple(sorted(action.delivery.subscription_ids))
         exchange.sent_on = connection
         exchange.sent_at = self.now
         for each in session.replays:
@@ -300,6 +318,8 @@ class Sending(Replaying):
             found += [(copy, each) for copy in self._called_up(each, session, action)]
             found += self._of_twins(each, action)
         if not found:
+            if self._is_second(session, action):
+                return
             raise Disagreement(*self._why_not(connection, session, action))
         # Of several copies of one message the one that says the same, where the packet does not
         ids = tuple(sorted(action.delivery.subscription_ids))
@@ -323,6 +343,15 @@ class Sending(Replaying):
                 return
             complaints.append(complaint)
         raise Disagreement(*complaints[0])
+
+    def _is_second(self, session: ModelSession, action: SendPublish) -> bool:
+        """NN-12.2: what was published at QoS 1 and granted QoS 0 MAY come twice."""
+        message = action.delivery.message
+        fate = session.past.get((message.topic_name, message.payload))
+        if fate != SENT_MAYBE_TWICE or self._notices_given or action.delivery.qos > 0:
+            return False
+        session.remember(message, "sent")
+        return True
 
     def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
         closed_at = connection.closed_at
@@ -371,7 +400,8 @@ class Sending(Replaying):
                 entry = self.retained.get(topic_name)
                 if entry is not None and is_order_open(entry.copy, copy):
                     each.excused.append(topic_name)
-        session.remember(copy.message, "sent")
+        twice = copy.qos == 0 and copy.message.qos == 1
+        session.remember(copy.message, SENT_MAYBE_TWICE if twice else "sent")
         if copy.qos == 0:
             return
         assert action.packet_id is not None
@@ -411,7 +441,7 @@ class Sending(Replaying):
         if connection.protocol_version < 5:
             return None  # no properties
         given = tuple(sorted(delivery.subscription_ids))
-        if given != copy.ids:
+        if given not in self._right_ids(connection, copy):
             rule = "MQTT-3.3.4-5" if len(copy.ids) == 1 else "MQTT-3.3.4-4"
             return rule, f"the Subscription Identifiers are {copy.ids}: {action}"
         for name, rule in PROPERTIES:
@@ -427,6 +457,26 @@ class Sending(Replaying):
         if action.message_expiry_interval not in allowed:
             return "MQTT-3.3.2-6", f"the interval is {allowed[0]}: {action}"
         return None
+
+    def _right_ids(self, connection: ModelConnection, copy: Copy) -> list[tuple[int, ...]]:
+        """Those of the subscriptions of then, or the current ones [NN-8.5]."""
+        session = connection.session
+        assert session is not None
+        own = copy.publisher == session.client_id
+        matching = [
+            each
+            for name, each in session.subscriptions.items()
+            if matches(name, copy.message.topic_name) and not (own and each.no_local)
+        ]
+        its = [each for each in matching if each.topic_filter in copy.filters]
+        found = [copy.ids]
+        for some in (its, [] if its and self.options.overlap is OverlapPolicy.EACH else matching):
+            ids = sorted(each.subscription_id for each in some if each.subscription_id is not None)
+            found.append(tuple(ids))
+        if self._notices_given:
+            return found
+        # 3.3.4: that equal ones repeat is not a numbered statement
+        return found + [tuple(sorted(set(ids))) for ids in found]
 
     def _retain_rule(self, connection: ModelConnection, copy: Copy) -> str:
         if copy.is_retained:

@@ -156,7 +156,9 @@ class Copy:
         instant: Instant of what published it: in a late call that of the timer, not of the call.
         must_go: Why it has to be dropped and may not be sent any more.
         overtaken: A later message of its order went ahead: it has to have been dropped.
-        doubtful: May have been dropped by a full queue, and the subject does not tell.
+        doubtful: May have been dropped by a full queue, or because its subscription has gone, and
+            the subject does not tell.
+        filters: Of the subscriptions that it is due to, without those that were removed since.
     """
 
     message: Message
@@ -175,6 +177,7 @@ class Copy:
     must_go: DropReason | None = None
     overtaken: bool = False
     doubtful: bool = False
+    filters: list[str] = Factory(list)
 
     @property
     def key(self) -> tuple[str | None, str, int]:

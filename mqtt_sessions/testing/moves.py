@@ -165,6 +165,10 @@ class Player:
         self._connects = connects
         self._limits = limits
         self._clients = CLIENTS[: profile.clients]
+        self._topics, self._filters, self._bad_filters = (
+            [each for each in names if profile.host or not each.startswith("$")]
+            for names in (TOPICS, FILTERS, _BAD_FILTERS)  # $: brokers are free [NN-12.9, NN-13.10]
+        )
         self._kinds = tuple(_MOVES[name] for name in kinds_of_moves(profile))
         self._connections = 0
         self._messages = 0
@@ -279,7 +283,7 @@ class Player:
     # ------------------------------------------------------------ subscriptions
 
     def _subscription(self, x: int, y: int, version: int) -> Subscription:
-        topic_filter, qos = FILTERS[x % len(FILTERS)], (1, 2, 0)[y % 3]
+        topic_filter, qos = self._filters[x % len(self._filters)], (1, 2, 0)[y % 3]
         if version < 5:
             return Subscription(topic_filter, qos)
         variant = y // 3
@@ -309,9 +313,9 @@ class Player:
 
     def _unsubscribe(self, who: int, x: int, y: int) -> None:
         if (peer := self._choose(who, x, y)) is not None:
-            filters = [FILTERS[x % len(FILTERS)]]
+            filters = [self._filters[x % len(self._filters)]]
             if y % 4 == 3:
-                filters.append(FILTERS[y % len(FILTERS)])
+                filters.append(self._filters[y % len(self._filters)])
             self._feed(UnsubscribeReceived(peer.connection, self._subscribe_id(), tuple(filters)))
 
     def _subscribe_id(self) -> int:
@@ -328,7 +332,8 @@ class Player:
         interval = None
         if version == 5 and self._profile.expiry:
             interval = (None, None, 3, 0, 8, None, 2, 100)[y // 6]
-        return Message(TOPICS[x % len(TOPICS)], payload, (1, 2, 0)[y % 3], retain, interval)
+        topic_name = self._topics[x % len(self._topics)]
+        return Message(topic_name, payload, (1, 2, 0)[y % 3], retain, interval)
 
     def _publish(self, who: int, x: int, y: int) -> None:
         peer = self._choose(who, x, y)
@@ -446,7 +451,7 @@ class Player:
         connection = peer.connection
         subscription = Subscription("t", 1)
         if variant == 4:
-            bad = Subscription(_BAD_FILTERS[y % len(_BAD_FILTERS)], 1)
+            bad = Subscription(self._bad_filters[y % len(self._bad_filters)], 1)
             wanted = (subscription, bad) if y % 2 else (bad,)
             return SubscribeReceived(connection, self._subscribe_id(), wanted)
         if variant == 5:
@@ -501,7 +506,7 @@ class Player:
             self._connect(who, x, y)
             return
         client_id = there[who % len(there)]
-        topic_filter = FILTERS[y % len(FILTERS)]
+        topic_filter = self._filters[y % len(self._filters)]
         self._feed(
             (
                 SessionKicked(client_id),

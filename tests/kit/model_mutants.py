@@ -323,7 +323,7 @@ class PingrespLost(AnswerLost):
 
 
 class WrongIdentifierInPuback(Broken):
-    rules = ("MQTT-2.2.1-5", "3.1.1 MQTT-2.2.1-5")
+    rules = ("MQTT-2.2.1-5", "3.1.1 MQTT-2.3.1-6")
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         return changed(actions, SendPuback, lambda each: evolve(each, packet_id=99))

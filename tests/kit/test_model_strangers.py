@@ -1,0 +1,156 @@
+"""What servers may do otherwise than this library, and the model accepts without notices."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import product
+
+import pytest
+
+from mqtt_sessions import (
+    ClientConnected,
+    ConnectionLost,
+    ConnectReturnCode,
+    Delivery,
+    Event,
+    Message,
+    MessagePublished,
+    PubackReceived,
+    PubrecReceived,
+    ReasonCode,
+    SendConnack,
+    SendPublish,
+    SendPubrel,
+    SendUnsuback,
+    SessionLimits,
+    SessionStore,
+    Subscription,
+    UnsubscribeReceived,
+)
+from mqtt_sessions.testing.judge import Judge
+from mqtt_sessions.testing.model import Disagreement
+from mqtt_sessions.testing.moves import EVERYTHING, REAL_TIME, Player, Profile, kinds_of_moves
+from mqtt_sessions.testing.transcript import Step
+
+from .test_model_freedom import Table, numbered, sent
+
+OK = ReasonCode.SUCCESS
+
+
+def test_what_is_buffered_may_be_dropped_after_unsubscribe() -> None:
+    """NN-12.7."""
+    first, second = numbered("t", 1, 2)
+    for filters, after in ((("t",), []), (("t",), [sent("s", second, 2)]), (("t", "#"), None)):
+        table = Table()
+        table.connect("s", receive_maximum=1)
+        table.subscribe("s", *(Subscription(each, 1) for each in filters))
+        table.step(MessagePublished(first), sent("s", first, 1))
+        table.step(MessagePublished(second))
+        unsuback = SendUnsuback("s", 2, (OK,))
+        table.step(UnsubscribeReceived("s", 2, ("t",)), unsuback)
+        if after is not None:
+            table.step(PubackReceived("s", 1), *after)
+            continue
+        with pytest.raises(Disagreement):  # the other subscription wants it
+            table.step(PubackReceived("s", 1))
+
+
+@pytest.mark.parametrize(("number", "right"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("again", [True, False])
+def test_identifiers_of_then_or_of_now(number: int, right: bool, again: bool) -> None:
+    """NN-8.5."""
+    first, second = numbered("t", 1, 2)
+    table = Table()
+    table.connect("s", receive_maximum=1)
+    table.subscribe("s", Subscription("t", 1, subscription_id=1))
+    table.step(MessagePublished(first), sent("s", first, 1, subscription_ids=(1,)))
+    table.step(MessagePublished(second))
+    table.subscribe("s", Subscription("t", 1, subscription_id=2))
+    table.model.handle(PubackReceived("s", 1), 0.0)
+    if again:
+        table.model.observe(sent("s", second, 2, subscription_ids=(1,)))
+        table.model.settle()
+        table.step(ConnectionLost("s"))
+    publish = sent("s", second, 2, subscription_ids=(number,), dup=again)
+    if right and again:
+        table.connect("s", after=[publish])
+    elif right:
+        table.model.observe(publish)
+    else:
+        with pytest.raises(Disagreement) as found:
+            table.connect("s", after=[publish]) if again else table.model.observe(publish)
+        assert found.value.rule == "MQTT-3.3.4-5"
+
+
+@pytest.mark.parametrize(("version", "right"), [(4, True), (5, False)])
+def test_3_1_1_may_send_again_while_connected(version: int, right: bool) -> None:
+    """NN-8.1."""
+    (message,) = numbered("t", 2, 1)
+    table = Table()
+    table.connect("s", version)
+    table.subscribe("s", Subscription("t", 2))
+    table.step(MessagePublished(message), sent("s", message, 1))
+    outputs = [sent("s", message, 1, dup=True), SendPubrel("s", 1, OK)]
+    if right:
+        table.wait(20, outputs[0])
+        table.step(PubrecReceived("s", 1), outputs[1])
+        table.wait(20, outputs[1])
+        return
+    with pytest.raises(Disagreement) as found:
+        table.wait(20, outputs[0])
+    assert found.value.rule == "MQTT-4.4.0-1"
+
+
+def test_published_at_qos_1_and_granted_qos_0_may_come_twice() -> None:
+    """NN-12.2."""
+    (message,) = numbered("t", 1, 1)
+    publish = SendPublish("s", Delivery(message, 0), None, False, None)
+    for copies, right in ((2, True), (3, False)):
+        table = Table()
+        table.connect("s")
+        table.subscribe("s", Subscription("t", 0))
+        if right:
+            table.step(MessagePublished(message), *[publish] * copies)
+            continue
+        with pytest.raises(Disagreement) as found:
+            table.step(MessagePublished(message), *[publish] * copies)
+        assert found.value.rule == "NN-12.3"
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_nothing_follows_a_refusing_connack(version: int) -> None:
+    table = Table(limits=SessionLimits(maximum_client_id_length=23))
+    name = 24 * "n"
+    code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
+    connack = SendConnack(name, False, code if version == 5 else ConnectReturnCode(2))
+    table.model.handle(ClientConnected(name, name, version), 0.0)
+    table.model.observe(connack)
+    for output in (sent(name, Message("t")), SendPubrel(name, 1, OK)):
+        with pytest.raises(Disagreement) as found:
+            table.model.observe(output)
+        assert found.value.rule == ("MQTT-3.2.2-7" if version == 5 else "3.1.1 MQTT-3.2.2-5")
+
+
+class Listening(Judge):
+    """Remembers what it was fed."""
+
+    def __init__(self, subject: SessionStore) -> None:
+        super().__init__(subject)
+        self.heard: list[str] = []
+
+    def feed(self, event: Event, now: float) -> Step:
+        self.heard.append(repr(event))
+        return super().feed(event, now)
+
+
+@pytest.mark.parametrize(("profile", "right"), [(EVERYTHING, True), (REAL_TIME, False)])
+def test_brokers_are_not_asked_about_names_that_begin_with_a_dollar_sign(
+    profile: Profile, right: bool
+) -> None:
+    judge = Listening(SessionStore())
+    player = Player(judge, profile, (ClientConnected(0, "a"),), SessionLimits())
+    for kind, x, y in product(range(len(kinds_of_moves(profile))), range(48), (3, 16)):
+        with suppress(Disagreement):
+            player.play((kind, 0, x, y))
+    assert any("'$s'" in each for each in judge.heard) is right
+    assert any("$share" in each for each in judge.heard) is right
