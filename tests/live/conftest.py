@@ -20,7 +20,6 @@ from tests.live.brokers import (
     version_of,
 )
 from tests.live.helpers import LiveWorld
-from tests.live.nightly import JOINED
 
 EXAMPLE, MOSQUITTO, RABBITMQ, NATS = "example", "mosquitto", "rabbitmq", "nats"
 
@@ -82,9 +81,6 @@ def subject(request: pytest.FixtureRequest, broker: str) -> Iterator[BrokerSubje
 @pytest.fixture
 def world(request: pytest.FixtureRequest, broker: str, subject: BrokerSubject) -> LiveWorld:
     """Clients of a broker; skipped where the broker does not speak the protocol version."""
-    joined = JOINED.get(broker)
-    if joined is not None and request.node.originalname not in joined:
-        pytest.skip(f"what {broker} does here has not been looked into")
     version = _version(request.node)
     if version not in PROTOCOLS.get(broker, (3, 4, 5)):
         pytest.skip(f"{broker} does not speak protocol version {version}")
