@@ -403,7 +403,7 @@ class Engine(Lifecycle):
         if link.version < 5 or event.reason_code == ReasonCode.SUCCESS:
             self._cancel_will(session, turn)  # MQTT-3.14.4-3; 3.1.1: any DISCONNECT [NN-4.10]
         self._detach(link, turn)
-        # NN-5.1, 3.1.1 MQTT-3.14.4-1: closed, should the client not have done it
+        # NN-5.1: closed, should the client not have done it
         turn.actions.append(CloseConnection(link.connection, ReasonCode.SUCCESS))
         self._park(session, turn)
 

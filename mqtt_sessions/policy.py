@@ -76,9 +76,9 @@ class ExpiryPolicy:
             Mosquitto's `persistent_client_expiration`]; told in CONNACK.
         minimum_session_expiry_interval: Floor for CONNECT values other than 0 [None].
         default_message_expiry_interval: For messages that carry none, those of 3.x publishers
-            included [None, as HiveMQ].
+            included [None, as HiveMQ]. *Deviation*: breaks NN-9.1, absent being unlimited.
         maximum_message_expiry_interval: Cap; only makes the library delete earlier, the value on
-            the wire stays received minus waiting [None].
+            the wire stays received minus waiting [None]. *Deviation*: breaks NN-9.1.
         show_default_message_expiry: Tell receivers a default interval; never done for wills
             [False].
         expire_in_flight: At resume, give up a QoS 1 delivery that was sent before and has expired
@@ -262,8 +262,10 @@ class SessionLimits:
         maximum_inbound_qos2: Inbound QoS 2 identifiers that a session holds; a new one beyond it
             is refused with 0x97 [100, EMQX's `max_awaiting_rel`].
         maximum_retained_messages: In the store; a new topic beyond it takes the place of a QoS 0
-            message, else is refused with 0x97 [None].
+            message, else is refused with 0x97 [None]. *Deviation*: a will, which cannot be
+            refused, is delivered and not retained, which breaks MQTT-3.1.2-15.
         maximum_retained_bytes: The same for payload, topic and properties together [None].
+            *Deviation*: breaks MQTT-3.1.2-15 in the same way.
         retained_replay_batch: Retained messages sent in one outcome because of SUBSCRIBE, and a
             tenth of the topics looked at for them [100]; the rest follows at once, call by call.
 
