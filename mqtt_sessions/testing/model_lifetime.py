@@ -221,8 +221,13 @@ class Lifetime(Routing):
         else:
             rule = "3.1.1 MQTT-3.2.2-5"
             told = tuple(RETURN_CODES[code] for code in codes if code in RETURN_CODES)
+        silent = len(told) < len(codes)  # 3.1.1 MQTT-3.2.2-6: no code fits
+        bad_id = set(codes) == {ReasonCode.CLIENT_IDENTIFIER_NOT_VALID}
+        if not (self._notices_given or (event.protocol_version < 5 and bad_id)):
+            # NN-5.3: CONNACK is optional, which code it has is only advised
+            silent = True
+            told = tuple(range(0x80, 0x100) if event.protocol_version == 5 else range(1, 6))
         if told:
-            silent = len(told) < len(codes)  # 3.1.1 MQTT-3.2.2-6: no code fits
             self._owe(connection, Owed(SendConnack, rule, None, told, check, silent))
         self._owe(connection, Owed(CloseConnection, rule, why=tuple(codes)))
 
@@ -289,6 +294,8 @@ class Lifetime(Routing):
     def _peer_error(self, connection: ModelConnection, codes: tuple[int, ...], rule: str) -> None:
         """NN-5.3: the peer broke the protocol; its connection is closed, with a code in 5.0."""
         self._tell_peer_error(connection, codes)
+        if not self._notices_given:
+            codes = (*codes, 0x81, 0x82)  # the more specific one is only advised
         self._close(connection, rule, codes)
 
     def _close(
@@ -330,7 +337,7 @@ class Lifetime(Routing):
         session = connection.session
         assert session is not None
         if connection.protocol_version < 5:
-            self._owe_close(connection, "3.1.1 MQTT-3.14.4-1")
+            self._owe_close(connection, "NN-5.1")
             self._end_connection(connection, normal=True)
             return
         interval = event.session_expiry_interval

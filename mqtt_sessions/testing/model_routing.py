@@ -96,7 +96,8 @@ class Routing:
         if codes is not None and connection.protocol_version == 5:
             optional = not (is_told or self._notices_given)
             self._owe(connection, Owed(SendDisconnect, rule, codes=codes, optional=optional))
-        self._owe(connection, Owed(CloseConnection, rule, why=codes))
+        optional = rule == "NN-5.1" and not self._notices_given  # a SHOULD
+        self._owe(connection, Owed(CloseConnection, rule, why=codes, optional=optional))
 
     def _tell_peer_error(self, connection: ModelConnection, codes: tuple[int, ...]) -> None:
         name, client_id = connection.name, connection.client_id

@@ -120,6 +120,9 @@ class Sending(Replaying):
 
     def _saw_answer(self, connection: ModelConnection, action: Any) -> None:
         owed = self._owed(connection, action)
+        late = isinstance(action, CloseConnection) and not connection.open
+        if owed is None and late and not self._notices_given:
+            return  # NN-5.1: after DISCONNECT, some time
         if owed is None:
             ends = [each.rule for each in connection.owed if each.action is CloseConnection]
             rule = ends[0] if ends else connection.cite(*UNASKED[type(action)])
@@ -134,9 +137,8 @@ class Sending(Replaying):
             rule = connection.cite(*UNASKED.get(type(action), (owed.rule,)))
             if any(each.packet_id == action.packet_id for each in connection.owed):
                 # MQTT-4.6.0-2, MQTT-4.6.0-3: in the order of what they answer
-                rule = connection.cite(
-                    "MQTT-4.6.0-2" if owed.action is SendPuback else "MQTT-4.6.0-3"
-                )
+                old = "MQTT-4.6.0-2" if owed.action is SendPuback else "MQTT-4.6.0-3"
+                rule = connection.cite("NN-15.3", old)
             raise Disagreement(rule, f"the identifier is {owed.packet_id}: {action}")
         silent = connection.protocol_version < 5 and isinstance(action, ACKNOWLEDGEMENTS)
         if owed.codes is not None and not silent and action.reason_code not in owed.codes:
@@ -180,9 +182,10 @@ class Sending(Replaying):
         if connection.protocol_version == 5 and action.reason_code != 0:
             raise Disagreement("MQTT-3.6.2-1", f"the code is 0x00: {action}")
         if exchange in connection.rerelease:
-            if connection.rerelease[0] is not exchange:
+            if connection.rerelease[0] is not exchange and self._is_order_bound(connection):
                 first = connection.rerelease[0].packet_id
-                raise Disagreement(connection.cite("MQTT-4.6.0-4"), f"{first} is first: {action}")
+                rule = connection.cite("NN-8.4b", "MQTT-4.6.0-4")
+                raise Disagreement(rule, f"{first} is first: {action}")
             connection.rerelease.remove(exchange)
         elif not self._may_retry(connection, exchange):
             raise Disagreement(self._sent_already(connection), f"was sent already: {action}")
@@ -274,10 +277,10 @@ class Sending(Replaying):
             raise Disagreement(rule, f"the identifier stands for {was}: {action}")
         if exchange in connection.resend:
             for earlier in connection.resend[: connection.resend.index(exchange)]:
-                if not self._may_be_given_up(connection, session, earlier):
-                    # MQTT-4.6.0-1, NN-8.4b, NN-15.3
+                given_up = self._may_be_given_up(connection, session, earlier)
+                if self._is_order_bound(connection) and not given_up:
                     was = earlier.copy.message
-                    order = connection.cite("MQTT-4.6.0-1")
+                    order = connection.cite("NN-15.3", "MQTT-4.6.0-1")
                     raise Disagreement(order, f"{was} was sent first, before: {action}")
             self._take_unit(connection, action)
             connection.resend.remove(exchange)
@@ -295,6 +298,10 @@ class Sending(Replaying):
         exchange.sent_at = self.now
         for each in session.replays:
             note_newest(each.resent, exchange.copy)
+
+    def _is_order_bound(self, connection: ModelConnection) -> bool:
+        """NN-15.3: 3.1.1 orders what a server sends again, 5.0 only what a client does."""
+        return connection.protocol_version < 5 or self._notices_given
 
     def _may_be_given_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
@@ -372,10 +379,13 @@ class Sending(Replaying):
     ) -> None:
         if copy.qos > 0:
             self._take_unit(connection, action)
-            if connection.resend and not all(
-                self._may_be_given_up(connection, session, each) for each in connection.resend
-            ):
-                was = connection.resend[0].copy.message
+            again = [
+                each
+                for each in connection.resend
+                if not self._may_be_given_up(connection, session, each)
+            ]
+            if again and self._is_order_bound(connection):
+                was = again[0].copy.message
                 raise Disagreement("NN-8.3", f"{was} is to be sent again before: {action}")
         topic_name = copy.message.topic_name
         if replay is not None:

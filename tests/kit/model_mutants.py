@@ -165,7 +165,7 @@ class DupPassedOn(Broken):
 
 
 class OrderLostAtResume(Broken):
-    rules = ("MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-1")
+    rules = ("NN-15.3", "3.1.1 MQTT-4.6.0-1")
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         again = [each for each in actions if isinstance(each, SendPublish) and each.dup]
@@ -174,7 +174,7 @@ class OrderLostAtResume(Broken):
 
 
 class OrderOfPubrelsLost(Broken):
-    rules = ("MQTT-4.6.0-4", "3.1.1 MQTT-4.6.0-4")
+    rules = ("NN-8.4b", "3.1.1 MQTT-4.6.0-4")
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         backwards = iter([each for each in actions if isinstance(each, SendPubrel)][::-1])

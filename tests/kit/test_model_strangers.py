@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import product
 
 import pytest
 
 from mqtt_sessions import (
     ClientConnected,
+    CloseConnection,
     ConnectionLost,
     ConnectReturnCode,
     Delivery,
+    DisconnectReceived,
     Event,
     Message,
     MessagePublished,
     PubackReceived,
+    PublishReceived,
     PubrecReceived,
     ReasonCode,
     SendConnack,
+    SendDisconnect,
     SendPublish,
     SendPubrel,
     SendUnsuback,
@@ -26,6 +30,7 @@ from mqtt_sessions import (
     SessionStore,
     Subscription,
     UnsubscribeReceived,
+    Will,
 )
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.model import Disagreement
@@ -154,3 +159,89 @@ def test_brokers_are_not_asked_about_names_that_begin_with_a_dollar_sign(
             player.play((kind, 0, x, y))
     assert any("'$s'" in each for each in judge.heard) is right
     assert any("$share" in each for each in judge.heard) is right
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_refusal_needs_neither_connack_nor_its_very_code(version: int) -> None:
+    """NN-5.3."""
+    will = Will(Message("t/+"))
+    table = Table()
+    other = ReasonCode.UNSPECIFIED_ERROR if version == 5 else ConnectReturnCode.SERVER_UNAVAILABLE
+    close = CloseConnection("a", OK)
+    table.step(ClientConnected("a", "a", version, will=will), close)
+    table.step(ConnectionLost("a"))
+    table.step(ClientConnected("a", "a", version, will=will), SendConnack("a", False, other), close)
+    with pytest.raises(Disagreement):
+        table.step(ClientConnected("b", "b", version, will=will), SendConnack("b", False, OK))
+
+
+def test_a_bad_client_id_of_3_1_1_has_its_code() -> None:
+    """3.1.1 MQTT-3.1.3-8."""
+    table = Table()
+    with pytest.raises(Disagreement):
+        table.step(ClientConnected("a", "", 4), CloseConnection("a", OK))
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        (ReasonCode.MALFORMED_PACKET, True),
+        (ReasonCode.PROTOCOL_ERROR, True),
+        (ReasonCode.TOPIC_NAME_INVALID, True),
+        (ReasonCode.QUOTA_EXCEEDED, False),
+    ],
+)
+def test_the_general_code_stands_for_the_specific_one(code: ReasonCode, right: bool) -> None:
+    """NN-5.3."""
+    table = Table()
+    table.connect("p")
+    table.model.handle(PublishReceived("p", Message("t/+")), 0.0)
+    with nullcontext() if right else pytest.raises(Disagreement):
+        table.model.observe(SendDisconnect("p", code))
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_who_is_told_disconnect_closes_at_once_or_later_or_never(version: int) -> None:
+    """NN-5.1."""
+    for count in range(3):
+        table = Table()
+        table.connect("a", version)
+        close = [CloseConnection("a", OK)]
+        table.step(DisconnectReceived("a"), *close[: count % 2])
+        table.wait(1, *close[: count // 2])
+        table.step(ConnectionLost("a"))
+
+
+@pytest.mark.parametrize(("version", "right"), [(5, True), (4, False)])
+@pytest.mark.parametrize("released", [False, True])
+def test_order_of_what_is_sent_again_binds_servers_in_3_1_1(
+    version: int, right: bool, released: bool
+) -> None:
+    """NN-15.3."""
+    messages = numbered("t", 2, 2)
+    table = Table()
+    table.connect("s", version)
+    table.subscribe("s", Subscription("t", 2))
+    for number, message in enumerate(messages, 1):
+        table.step(MessagePublished(message), sent("s", message, number))
+        if released:
+            table.step(PubrecReceived("s", number), SendPubrel("s", number, OK))
+    table.step(ConnectionLost("s"))
+    after = [sent("s", message, number, dup=True) for number, message in enumerate(messages, 1)]
+    pubrels = [SendPubrel("s", number, OK) for number in (1, 2)]
+    with nullcontext() if right else pytest.raises(Disagreement) as found:
+        table.connect("s", version, after=(pubrels if released else after)[::-1])
+    if found is not None:
+        assert found.value.rule == f"3.1.1 MQTT-4.6.0-{4 if released else 1}"
+
+
+def test_new_messages_may_come_before_those_that_are_sent_again() -> None:
+    """NN-8.3, NN-15.3."""
+    first, second = numbered("t", 1, 2)
+    table = Table()
+    table.connect("s", receive_maximum=1)
+    table.subscribe("s", Subscription("t", 1))
+    table.step(MessagePublished(first), sent("s", first, 1))
+    table.step(MessagePublished(second))
+    table.step(ConnectionLost("s"))
+    table.connect("s", after=[sent("s", second, 2), sent("s", first, 1, dup=True)])
