@@ -210,7 +210,8 @@ class Settling(Sending):
         if reason is DropReason.TOO_LARGE:  # MQTT-3.1.2-25
             return connection is not None and self._too_large(connection, copy)
         if reason is DropReason.QOS0_OFFLINE:
-            return copy.qos == 0 and not limits.queue_qos0 and copy.step == self.step
+            at_once = connection is None or copy.step == self.step
+            return copy.qos == 0 and not limits.queue_qos0 and at_once
         if session.wanted_in != self.step:
             return False  # nothing wanted in
         waiting = [each for each in session.queue if each.must_go is None]
@@ -269,7 +270,11 @@ class Settling(Sending):
             return DropReason.EXPIRED
         if connection is None:
             offline = self._may_drop(session, copy, DropReason.QOS0_OFFLINE)
-            return DropReason.QOS0_OFFLINE if offline else None
+            if copy.step == self.step:
+                return DropReason.QOS0_OFFLINE if offline else None
+            # It waited for the quota when the connection ended: either will do
+            copy.doubtful = copy.doubtful or (offline and not self._notices_given)
+            return None
         if connection.congested or connection.resend:
             return None
         if session.queue[0] is copy and self.room(connection) > 0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from mqtt_sessions.actions import (
@@ -309,15 +310,23 @@ class Packets(Lifetime):
             return
         filters = [each.topic_filter for each in event.subscriptions]
         self._answer_or_close(
-            connection, filters, lambda: self._grant_all(connection, session, event)
+            connection,
+            {each.topic_filter: each for each in reversed(event.subscriptions)},
+            filters,
+            lambda: self._grant_all(connection, session, event),
         )
 
     def _answer_or_close(
-        self, connection: ModelConnection, filters: list[str], answer: Callable[[], None]
+        self,
+        connection: ModelConnection,
+        changes: Mapping[str, Subscription | None],
+        filters: list[str],
+        answer: Callable[[], None],
     ) -> None:
         """NN-5.3: an ill-formed filter is refused by its entry, as this library does, or ends all.
 
-        Who gives no notices may do either; what it does first shows which it is.
+        Who gives no notices may do either; what it does first shows which it is. What stands before
+        the ill-formed filter may have been done [MQTT-3.8.4-5, MQTT-3.10.4-6].
         """
         if self._notices_given or all(valid_filter(each) for each in filters):
             answer()
@@ -325,6 +334,9 @@ class Packets(Lifetime):
         rule = connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
 
         def close() -> None:
+            assert connection.session is not None
+            for topic_filter in takewhile(valid_filter, filters):
+                connection.session.perhaps[topic_filter] = changes[topic_filter]
             self._peer_error(connection, (0x82, 0x81), rule)
 
         self._undecided = Undecided(connection, answer, close)
@@ -335,6 +347,7 @@ class Packets(Lifetime):
         """MQTT-3.8.4-5: entry by entry, as if each were a packet; one SUBACK [MQTT-3.8.4-6]."""
         version = connection.protocol_version
         allowed: list[tuple[int, ...]] = []
+        perhaps: list[str] = []
         called: dict[str, bool] = {}  # filter: whether its last entry calls up what is retained
         for number, wanted in enumerate(event.subscriptions):
             refusal = event.refusals[number] if event.refusals else None
@@ -354,14 +367,18 @@ class Packets(Lifetime):
                 wanted.subscription_id,
             )
             allowed.append((granted,))
+            unclear = kept.topic_filter in session.perhaps
             new = self._subscribe(session, kept)
-            calls = kept.retain_handling == 0 or (kept.retain_handling == 1 and new)
+            calls = kept.retain_handling == 0 or (kept.retain_handling == 1 and (new or unclear))
+            if unclear and kept.retain_handling == 1:
+                perhaps.append(kept.topic_filter)
             called[kept.topic_filter] = calls or called.get(kept.topic_filter, False)
         rule = connection.cite("MQTT-3.8.4-1")
         self._owe(connection, Owed(SendSuback, rule, event.packet_id, None, _codes(allowed, rule)))
         for topic_filter, calls in called.items():
             if calls:
                 self._replay(session, session.subscriptions[topic_filter])
+                session.replays[-1].optional = topic_filter in perhaps
 
     def _entry_refusals(
         self, session: ModelSession, topic_filter: str, refusal: ReasonCode | None
@@ -398,6 +415,7 @@ class Packets(Lifetime):
             return
         self._answer_or_close(
             connection,
+            dict.fromkeys(event.topic_filters),
             list(event.topic_filters),
             lambda: self._remove_all(connection, session, event),
         )
@@ -409,8 +427,12 @@ class Packets(Lifetime):
         allowed: list[tuple[int, ...]] = []
         for number, topic_filter in enumerate(event.topic_filters):
             refusal = event.refusals[number] if event.refusals else None
+            unclear = topic_filter in session.perhaps
             if refusal is not None:
                 allowed.append((refusal,))
+            elif unclear:
+                self._unsubscribe(session, topic_filter)
+                allowed.append((SUCCESS, ReasonCode.NO_SUBSCRIPTION_EXISTED))
             elif self._unsubscribe(session, topic_filter):
                 allowed.append((SUCCESS,))
             elif not (self._notices_given or valid_filter(topic_filter)):

@@ -196,12 +196,21 @@ class Routing:
             copy.must_go = DropReason.SESSION_ENDED
 
     def _offer(self, session: ModelSession, arrived: Copy) -> bool:
+        before, topic_name = len(session.queue), arrived.message.topic_name
+        matched = self._offer_to(session, arrived, list(session.subscriptions.values()))
+        if any(matches(each, topic_name) for each in session.perhaps):
+            changed = {**session.subscriptions, **session.perhaps}
+            other = [each for each in changed.values() if each is not None]
+            matched = self._offer_to(session, arrived, other) and matched
+            for copy in session.queue[before:]:
+                copy.doubtful = True  # only one of the two is due, and it is open which
+        return matched
+
+    def _offer_to(
+        self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]
+    ) -> bool:
         topic_name = arrived.message.topic_name
-        found = [
-            each
-            for each in session.subscriptions.values()
-            if matches(each.topic_filter, topic_name)
-        ]
+        found = [each for each in subscriptions if matches(each.topic_filter, topic_name)]
         # MQTT-3.8.3-3, NN-12.4: No Local matches are left out first
         kept = [
             each for each in found if not (each.no_local and arrived.publisher == session.client_id)
@@ -319,6 +328,7 @@ class Routing:
     def _subscribe(self, session: ModelSession, subscription: Subscription) -> bool:
         """The subscription is made or replaced [MQTT-3.8.4-3]; whether it is new."""
         topic_filter = subscription.topic_filter
+        session.perhaps.pop(topic_filter, None)
         new = topic_filter not in session.subscriptions
         if new and not self._anybody_has(topic_filter):
             self._tell(FilterAdded(topic_filter))
@@ -331,6 +341,7 @@ class Routing:
 
     def _unsubscribe(self, session: ModelSession, topic_filter: str) -> bool:
         """The exact filter is removed [MQTT-3.10.4-1]; whether there was one."""
+        session.perhaps.pop(topic_filter, None)
         if topic_filter not in session.subscriptions:
             return False
         del session.subscriptions[topic_filter]

@@ -429,6 +429,8 @@ class ModelSession:
         replays: Retained messages still to be sent, one for each SUBSCRIBE that called them up.
         past: What became of messages, by topic and payload; to say why one may not be sent.
         unsubscribed: Filters that it had.
+        perhaps: By filter what a request may have made (None: removed) before it ended the
+            connection.
         ended: It is no more.
         ended_at: Instant of what ended it.
         wanted_in: Step in which a message last wanted into the queue.
@@ -451,6 +453,7 @@ class ModelSession:
     replays: list[Replay] = Factory(list)
     past: dict[tuple[str, bytes], str] = Factory(dict)
     unsubscribed: list[str] = Factory(list)
+    perhaps: dict[str, Subscription | None] = Factory(dict)
     ended: bool = False
     ended_at: float | None = None
     wanted_in: int = -1

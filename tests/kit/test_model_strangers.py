@@ -28,6 +28,7 @@ from mqtt_sessions import (
     SendUnsuback,
     SessionLimits,
     SessionStore,
+    SubscribeReceived,
     Subscription,
     UnsubscribeReceived,
     Will,
@@ -245,3 +246,44 @@ def test_new_messages_may_come_before_those_that_are_sent_again() -> None:
     table.step(MessagePublished(second))
     table.step(ConnectionLost("s"))
     table.connect("s", after=[sent("s", second, 2), sent("s", first, 1, dup=True)])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_waited_for_the_quota_may_go_with_the_connection(kept: bool) -> None:
+    first, second = Message("t", b"1", 1), Message("t", b"2", 0)
+    table = Table(limits=SessionLimits(queue_qos0=False))
+    table.connect("s", receive_maximum=1)
+    table.subscribe("s", Subscription("t", 1))
+    table.step(MessagePublished(first), sent("s", first, 1))
+    table.step(MessagePublished(second))
+    table.step(ConnectionLost("s"))
+    again = sent("s", first, 1, dup=True)
+    table.connect("s", after=[again, sent("s", second)] if kept else [again])
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("had", [True, False])
+def test_what_stands_before_an_ill_formed_filter_may_have_been_done(done: bool, had: bool) -> None:
+    """MQTT-3.8.4-5, MQTT-3.10.4-6."""
+    (message,) = numbered("t", 1, 1)
+    wanted = (Subscription("t", 1), Subscription("#/a", 1))
+    for event in (SubscribeReceived("s", 2, wanted), UnsubscribeReceived("s", 2, ("t", "#/a"))):
+        table = Table()
+        table.connect("s")
+        if had:
+            table.subscribe("s", Subscription("t", 0))
+        table.step(event, CloseConnection("s", OK))
+        table.step(ConnectionLost("s"))
+        is_subscribe = isinstance(event, SubscribeReceived)
+        if not (is_subscribe or had):
+            continue
+        table.step(MessagePublished(message))
+        publish = SendPublish("s", Delivery(message, 0), None, False, None)
+        if is_subscribe and done:
+            publish = sent("s", message, 1)
+        due = had or done if is_subscribe else not done
+        table.connect("s", after=[publish] if due else [])
+        code = OK if due else ReasonCode.NO_SUBSCRIPTION_EXISTED
+        table.step(UnsubscribeReceived("s", 3, ("t",)), SendUnsuback("s", 3, (code,)))
+        with pytest.raises(Disagreement):
+            table.step(MessagePublished(Message("t", b"x", 1)), sent("s", Message("t", b"x", 1), 9))
