@@ -18,14 +18,12 @@ without any packet (a will that was delayed, a connection that is closed) is fou
 
 from __future__ import annotations
 
-import re
+import math
 import secrets
 import selectors
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from enum import Enum
+from collections.abc import Callable, Hashable
 from typing import Any, Self
 
 from mqtt_sessions.actions import (
@@ -42,7 +40,7 @@ from mqtt_sessions.actions import (
     SendSuback,
     SendUnsuback,
 )
-from mqtt_sessions.errors import InvalidState
+from mqtt_sessions.errors import InvalidState, InvalidValue
 from mqtt_sessions.events import (
     ClientConnected,
     ConnectionLost,
@@ -54,11 +52,11 @@ from mqtt_sessions.events import (
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.testing.live_bytes import PINGREQ, bytes_of
+from mqtt_sessions.testing.live_link import BrokerFault, Link, State
 from mqtt_sessions.topics import is_valid_topic
 from mqtt_sessions.turn import Outcome
 from mqtt_sessions.wire import (
     Connack,
-    Decoder,
     Disconnect,
     Packet,
     Pingresp,
@@ -67,99 +65,13 @@ from mqtt_sessions.wire import (
     Publish,
     Pubrec,
     Pubrel,
-    Role,
     Suback,
     Unsuback,
-    WireError,
 )
 
 __all__ = ["BrokerFault", "BrokerSubject"]
 
-_READ_SIZE = 65_536
 _QUIET_ROUNDS = 2
-_STATEMENT = re.compile(r"(?:3\.1\.1 )?MQTT-[\d.]+-\d+")
-
-
-class BrokerFault(AssertionError):
-    """A broker sent what no server may send, or owes what it must send.
-
-    Attributes:
-        rule: The statement that it breaks, such as "MQTT-3.12.4-1"; "wire" if the bytes break the
-            format in a way that has no statement of its own.
-        detail: What happened, and on which connection.
-    """
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(f"{rule}: {detail}")
-        self.rule = rule
-        self.detail = detail
-
-
-class _State(Enum):
-    """Where a network connection stands, as its client sees it."""
-
-    CONNECTING = "CONNECT is sent"
-    OPEN = "CONNACK has accepted it"
-    LEAVING = "DISCONNECT was sent, by either side, or CONNACK has refused it"
-    CLOSED = "the broker has closed it"
-
-
-class _Link:
-    """One network connection: bytes, packets, and where it stands."""
-
-    def __init__(self, connection: Hashable, address: tuple[str, int], timeout: float) -> None:
-        self.connection = connection
-        self.version = 5
-        self.state = _State.CONNECTING
-        self.reason_code = ReasonCode.UNSPECIFIED_ERROR
-        self.client_id = ""
-        self.is_overdue = False  # it should have been closed, and was waited for once
-        self.pings: deque[bool] = deque()  # of those unanswered: is it the client's own?
-        self.socket = socket.create_connection(address, timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
-        self._decoder = Decoder(Role.CLIENT, 5)
-        self.unsent = b""
-
-    def speaks(self, version: int) -> None:
-        """The first CONNECT has chosen the protocol version."""
-        self.version = version
-        self._decoder = Decoder(Role.CLIENT, version)
-
-    @property
-    def is_closed(self) -> bool:
-        return self.state is _State.CLOSED
-
-    def flush(self) -> None:
-        """Hand to the system what it takes; a broker that is gone is found by reading."""
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.unsent = b""
-
-    def read(self) -> Iterator[Packet]:
-        """All packets that have come; afterwards the state tells whether the broker has closed."""
-        while True:
-            try:
-                data = self.socket.recv(_READ_SIZE)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.state = _State.CLOSED
-                return
-            for item in self._decoder.feed(data):
-                if isinstance(item, WireError):
-                    found = _STATEMENT.search(str(item))
-                    raise BrokerFault(
-                        found.group() if found else "wire",
-                        f"on connection {self.connection!r} the broker sent {item!r}",
-                    )
-                yield item
 
 
 class BrokerSubject:
@@ -179,8 +91,9 @@ class BrokerSubject:
         real_time: True: time passes by itself, and `now` is ignored.
 
     Raises:
-        OSError: Nobody listens there.
+        ConnectionError: Nobody listens there.
         BrokerFault: Whoever listens there accepts no client.
+        InvalidValue: `timeout` is not above 0, or `quiet` is below.
 
     *Bound* two packets for each open connection and step, besides those of the event.
     """
@@ -189,15 +102,24 @@ class BrokerSubject:
     next_deadline_at = None
 
     def __init__(self, host: str, port: int, *, quiet: float = 0.0, timeout: float = 5.0) -> None:
+        if not (timeout > 0 and math.isfinite(timeout)):
+            raise InvalidValue(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        if not (quiet >= 0 and math.isfinite(quiet)):
+            raise InvalidValue(f"quiet must be a number of seconds, 0 or more, not {quiet!r}")
         self._address = (host, port)
+        self._is_done = False
         self._quiet = quiet
         self._timeout = timeout
         self._selector = selectors.DefaultSelector()
-        self._links: dict[Hashable, _Link] = {}
+        self._links: dict[Hashable, Link] = {}
         self._actions: list[Action] = []
         self._client_ids: dict[str, None] = {}
         self._retained: dict[str, None] = {}
-        self._own = self._connect_own()
+        try:
+            self._own = self._connect_own()
+        except BaseException:
+            self._selector.close()
+            raise
 
     # ------------------------------------------------------------ the door of a subject
 
@@ -209,10 +131,11 @@ class BrokerSubject:
             now: Ignored.
 
         Raises:
-            InvalidState: A connection that is not known, or what only a host can do; nothing was
-                sent.
+            InvalidState: A connection that is not known, or what only a host can do, or this is
+                closed; nothing was sent.
             BrokerFault: The broker's bytes break the standard, or an answer does not come.
         """
+        self._check_open()
         if isinstance(event, ClientConnected):
             self._connect(event)
         elif isinstance(event, ConnectionLost):
@@ -227,18 +150,20 @@ class BrokerSubject:
             if isinstance(event, PingReceived):
                 link.pings.append(True)
             elif isinstance(event, DisconnectReceived):
-                link.state = _State.LEAVING
+                link.state = State.LEAVING
                 link.reason_code = ReasonCode.SUCCESS
         return self.handle_timeout(now)
 
     def handle_timeout(self, now: float = 0.0) -> Outcome:
         """What the broker has sent by itself since the last call, once it is quiet."""
+        self._check_open()
         self._settle()
         actions, self._actions = tuple(self._actions), []
         return Outcome(actions=actions)
 
     def wait(self, seconds: float) -> Outcome:
         """Let time pass without a sign of life from any client; return what the broker sent."""
+        self._check_open()
         self._pass_time(seconds)
         return self.handle_timeout()
 
@@ -249,8 +174,9 @@ class BrokerSubject:
 
         What a will or a delayed will publishes because of that is cleared too.
         """
+        self._check_open()
         for link in list(self._links.values()):
-            if link.state is _State.OPEN:  # so that no will is published
+            if link.state is State.OPEN:  # so that no will is published
                 link.unsent += b"\xe0\0"
             if not link.is_closed:
                 self._close_sending(link)
@@ -268,6 +194,8 @@ class BrokerSubject:
 
     def close(self) -> None:
         """`reset`, and end the own connection too; harmless if it has been done."""
+        if self._is_done:
+            return
         try:
             if not self._own.is_closed:
                 self.reset()
@@ -276,9 +204,10 @@ class BrokerSubject:
         finally:
             for link in [*self._links.values(), self._own]:
                 link.socket.close()
-                link.state = _State.CLOSED
+                link.state = State.CLOSED
             self._links.clear()
             self._selector.close()
+            self._is_done = True
 
     def __enter__(self) -> Self:
         return self
@@ -292,18 +221,22 @@ class BrokerSubject:
 
     # ------------------------------------------------------------ connections
 
-    def _link(self, connection: Hashable) -> _Link:
+    def _check_open(self) -> None:
+        if self._is_done:
+            raise InvalidState("this BrokerSubject is closed")
+
+    def _link(self, connection: Hashable) -> Link:
         link = self._links.get(connection)
         if link is None:
             raise InvalidState(f"connection {connection!r} is not known here")
         return link
 
-    def _open(self, connection: Hashable) -> _Link:
-        link = _Link(connection, self._address, self._timeout)
+    def _open(self, connection: Hashable) -> Link:
+        link = Link(connection, self._address, self._timeout)
         self._selector.register(link.socket, selectors.EVENT_READ, link)
         return link
 
-    def _drop(self, link: _Link) -> None:
+    def _drop(self, link: Link) -> None:
         """Forget a connection, in whatever state it is."""
         if link.socket.fileno() in self._selector.get_map():
             self._selector.unregister(link.socket)
@@ -322,7 +255,7 @@ class BrokerSubject:
             link.client_id = event.client_id
         link.unsent += data
 
-    def _lose(self, link: _Link) -> None:
+    def _lose(self, link: Link) -> None:
         """End a connection without DISCONNECT, and wait until the broker has noticed.
 
         Only the sending side is closed at first: the broker then closes its own, and that can be
@@ -339,36 +272,56 @@ class BrokerSubject:
             ]
         self._drop(link)
 
-    def _close_sending(self, link: _Link) -> None:
+    def _close_sending(self, link: Link) -> None:
         link.flush()
         try:
             link.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the broker was faster
 
-    def _connect_own(self, client_id: str = "") -> _Link:
+    def _connect_own(self, client_id: str = "") -> Link:
         """A connection that belongs to no client under test."""
         client_id = client_id or "quiet" + secrets.token_hex(8)
-        for version in (5, 4):
-            link = self._open(_OWN)
+        link = self._try_own(client_id, 5)
+        if link.state is not State.OPEN and link.may_speak_less:
+            self._drop(link)
+            link = self._try_own(client_id, 4)
+        if link.state is State.OPEN:
+            return link
+        self._drop(link)
+        host, port = self._address
+        why = f"{host}:{port} does not accept client {client_id!r}: {self._refusal(link)}"
+        raise BrokerFault("MQTT-3.1.4-5", why)
+
+    def _try_own(self, client_id: str, version: int) -> Link:
+        """CONNECT, and wait for what becomes of it."""
+        link = self._open(_OWN)
+        try:
             link.speaks(version)
             link.unsent += bytes_of(ClientConnected(_OWN, client_id, version), version)
-            kept, self._actions = self._actions, []
-            self._turn_until(lambda: link.state is not _State.CONNECTING, link)  # noqa: B023
-            seen, self._actions = self._actions, kept
-            if any(isinstance(each, SendConnack) and each.reason_code == 0 for each in seen):
-                return link
+            self._turn_until(lambda: link.state is not State.CONNECTING, link)
+        except BaseException:
             self._drop(link)
-        raise BrokerFault("MQTT-3.1.4-5", f"{self._address} does not accept client {client_id!r}")
+            raise
+        return link
+
+    def _refusal(self, link: Link) -> str:
+        if link.refusal is not None:
+            return f"refused with 0x{link.refusal:02x}"
+        if link.is_closed:
+            return "closed without CONNACK"
+        return f"no answer to CONNECT in {self._timeout:g} s"
 
     def _discard(self, client_id: str) -> None:
         """End a client's session: Clean Start 1 and no Session Expiry Interval."""
         link = self._connect_own(client_id)
-        link.unsent += b"\xe0\0"
-        link.state = _State.LEAVING
-        self._close_sending(link)
-        self._turn_until(lambda: link.is_closed, link)
-        self._drop(link)
+        try:
+            link.unsent += b"\xe0\0"
+            link.state = State.LEAVING
+            self._close_sending(link)
+            self._turn_until(lambda: link.is_closed, link)
+        finally:
+            self._drop(link)
 
     def _note(self, event: Event) -> None:
         """Remember what `reset` has to remove."""
@@ -402,12 +355,13 @@ class BrokerSubject:
     def _await_answers(self) -> None:
         """CONNACK comes, or the connection is closed."""
         for link in list(self._links.values()):
-            if link.state is not _State.CONNECTING:
+            if link.state is not State.CONNECTING:
                 continue
-            self._turn_until(lambda: link.state is not _State.CONNECTING, link)  # noqa: B023
-            if link.state is _State.CONNECTING:
+            self._turn_until(lambda: link.state is not State.CONNECTING, link)  # noqa: B023
+            if link.state is State.CONNECTING:
                 raise BrokerFault(
-                    "MQTT-3.1.4-5", f"connection {link.connection!r} got no answer to CONNECT"
+                    "MQTT-3.1.4-5",
+                    f"connection {link.connection!r}: {self._refusal(link)}",
                 )
 
     def _await_closes(self) -> None:
@@ -417,26 +371,27 @@ class BrokerSubject:
         the broker must close and does not, no `CloseConnection` is reported.
         """
         for link in list(self._links.values()):
-            if link.state is _State.LEAVING and not link.is_overdue:
+            if link.state is State.LEAVING and not link.is_overdue:
                 self._turn_until(lambda: link.is_closed, link)  # noqa: B023
                 link.is_overdue = True
-            if link.state is _State.LEAVING and link.reason_code is ReasonCode.SUCCESS:
+            if link.state is State.LEAVING and link.reason_code is ReasonCode.SUCCESS:
                 self._close_sending(link)
-                link.state = _State.CLOSED
+                link.state = State.CLOSED
                 self._ended(link)
 
     def _ping_all(self) -> None:
         self._turn(0.0)
         links = [*self._links.values(), self._own]
         for link in links:
-            if link.state is _State.OPEN:
+            if link.state is State.OPEN:
                 link.pings.append(False)
                 link.unsent += PINGREQ
         for link in links:
-            self._turn_until(lambda: link.state is not _State.OPEN or not link.pings, link)  # noqa: B023
-            if link.state is _State.OPEN and link.pings:
+            self._turn_until(lambda: link.state is not State.OPEN or not link.pings, link)  # noqa: B023
+            if link.state is State.OPEN and link.pings:
                 raise BrokerFault(
-                    "MQTT-3.12.4-1", f"connection {link.connection!r} got no PINGRESP"
+                    "MQTT-3.12.4-1",
+                    f"connection {link.connection!r}: no PINGRESP in {self._timeout:g} s",
                 )
 
     def _pass_time(self, seconds: float) -> None:
@@ -444,7 +399,7 @@ class BrokerSubject:
         while (left := until - time.monotonic()) > 0:
             self._turn(left)
 
-    def _turn_until(self, done: Callable[[], bool], link: _Link) -> None:
+    def _turn_until(self, done: Callable[[], bool], link: Link) -> None:
         """Read until it is so, or `timeout` has passed without a byte on the connection."""
         until = time.monotonic() + self._timeout
         while not done() and (left := until - time.monotonic()) > 0:
@@ -453,7 +408,7 @@ class BrokerSubject:
 
     # ------------------------------------------------------------ bytes and packets
 
-    def _turn(self, wait: float, besides: _Link | None = None) -> bool:
+    def _turn(self, wait: float, besides: Link | None = None) -> bool:
         """Write and read once, oldest connection first; whether anything has come.
 
         Reading in this order, and all connections each time, keeps what the broker did to an old
@@ -484,34 +439,41 @@ class BrokerSubject:
                 self._ended(link)
         return came
 
-    def _ended(self, link: _Link) -> None:
+    def _ended(self, link: Link) -> None:
         if link.connection is not _OWN:
             self._actions.append(CloseConnection(link.connection, link.reason_code))
 
-    def _take(self, link: _Link, packet: Packet) -> None:
+    def _take(self, link: Link, packet: Packet) -> None:
         """One packet from the broker, as an action."""
         if isinstance(packet, Pingresp):
             if link.pings and not link.pings.popleft():
                 return  # what this adapter asked for
         elif isinstance(packet, Connack):
             accepted = packet.reason_code == 0
-            link.state = _State.OPEN if accepted else _State.LEAVING
+            link.state = State.OPEN if accepted else State.LEAVING
+            link.refusal = None if accepted else packet.reason_code
             if isinstance(packet.reason_code, ReasonCode) and not accepted:
                 link.reason_code = packet.reason_code
             client_id = packet.assigned_client_identifier or link.client_id
-            if accepted and client_id:
+            if accepted and client_id and link.connection is not _OWN:
                 self._client_ids[client_id] = None
         elif isinstance(packet, Disconnect):
-            link.state = _State.LEAVING
+            link.state = State.LEAVING
             link.reason_code = _reason_code(packet.reason_code)
         make = _ACTIONS.get(type(packet))
         if make is None:
             name = type(packet).__name__.upper()
             raise BrokerFault("MQTT-4.12.0-6", f"{name} on connection {link.connection!r}")
-        self._actions.append(make(link.connection, packet))
+        if link.connection is not _OWN:
+            self._actions.append(make(link.connection, packet))
 
 
-_OWN = object()
+class _Own:
+    def __repr__(self) -> str:
+        return "of the adapter's own"
+
+
+_OWN = _Own()
 """The name of the connections that belong to no client under test."""
 
 

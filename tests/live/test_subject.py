@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import selectors
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +46,7 @@ from mqtt_sessions import (
 from mqtt_sessions.testing.live import BrokerFault, BrokerSubject
 from mqtt_sessions.testing.live_bytes import bytes_of
 from mqtt_sessions.testing.subjects import Subject
+from tests.live import fake
 from tests.live.fake import Answer, FakeBroker, polite
 
 RC = ReasonCode
@@ -181,6 +185,14 @@ def sends(said: bytes) -> Answer:
     return answer
 
 
+@contextlib.contextmanager
+def broker_whose_own(own: Answer) -> Iterator[FakeBroker]:
+    """A broker that treats the subject's own connection like this, and all others politely."""
+    with FakeBroker() as broker, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fake, "polite", own)
+        yield broker
+
+
 def subscribe(subject: BrokerSubject) -> tuple[Any, ...]:
     subject.handle(ClientConnected(1, "alice"))
     return subject.handle(SubscribeReceived(1, 7, (Subscription("a"),))).actions
@@ -316,15 +328,99 @@ def test_missing_answer_is_told_with_its_statement(to: type[Any], rule: str) -> 
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(ConnectionError, match=rf"127\.0\.0\.1:{port}"):
         BrokerSubject("127.0.0.1", port)
 
 
 def test_broker_that_accepts_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(BrokerFault, match=r"MQTT-3\.1\.4-5"):
+        with pytest.raises(BrokerFault, match=r"MQTT-3\.1\.4-5: .* no answer to CONNECT in 0\.1 s"):
             BrokerSubject("127.0.0.1", port, timeout=0.1)
+
+
+def saying(connack: bytes | None, seen: list[int]) -> Answer:
+    """A broker that says this to a CONNECT of 5.0, and speaks 3.1.1 politely."""
+
+    def answer(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
+        if not isinstance(item, wire.Connect):
+            return polite(item, client_id)
+        seen.append(item.protocol_version)
+        return connack if item.protocol_version == 5 else polite(item, client_id)
+
+    return answer
+
+
+@pytest.mark.parametrize("connack", [b"\x20\3\0\x84\0", b"\x20\2\0\1", None])
+def test_older_version_is_tried_where_5_is_not_spoken(connack: bytes | None) -> None:
+    seen: list[int] = []
+    with broker_whose_own(saying(connack, seen)) as broker:
+        subject_of(broker).close()
+    assert seen == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("connack", "why"),
+    [(b"\x20\3\0\x87\0", "refused with 0x87"), (b"", "no answer to CONNECT in 0.3 s")],
+)
+def test_refusal_is_told_and_nothing_else_tried(connack: bytes, why: str) -> None:
+    seen: list[int] = []
+    with (
+        broker_whose_own(saying(connack, seen)) as broker,
+        pytest.raises(BrokerFault, match=why),
+    ):
+        subject_of(broker)
+    assert seen == [5]
+
+
+def test_close_instead_of_connack_is_told() -> None:
+    with (
+        broker_whose_own(lambda item, client_id: None) as broker,
+        pytest.raises(BrokerFault, match="closed without CONNACK"),
+    ):
+        subject_of(broker)
+
+
+@pytest.mark.parametrize("said", [b"", None, b"\x20\3\0\x87\0", b"HTTP/1.1 400 Bad Request"])
+def test_failed_start_leaves_no_socket(said: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def kept(kind: Any) -> Any:
+        def make(*args: Any) -> Any:
+            made.append(kind(*args))
+            return made[-1]
+
+        return make
+
+    monkeypatch.setattr(socket, "create_connection", kept(socket.create_connection))
+    monkeypatch.setattr(selectors, "DefaultSelector", kept(selectors.DefaultSelector))
+    with broker_whose_own(lambda item, client_id: said) as broker, pytest.raises(BrokerFault):
+        subject_of(broker)
+    selector, *sockets = made
+    assert sockets
+    assert all(each.fileno() == -1 for each in sockets)
+    assert selector.get_map() is None  # it is closed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout": 0}, {"timeout": -1.0}, {"timeout": float("nan")}, {"quiet": -0.1}],
+)
+def test_times_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with FakeBroker() as broker, pytest.raises(InvalidValue, match=next(iter(wrong))):
+        subject_of(broker, **wrong)
+
+
+def test_fault_of_the_own_connection_names_it() -> None:
+    def answer(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
+        return b"" if isinstance(item, wire.Pingreq) else polite(item, client_id)
+
+    with (
+        broker_whose_own(answer) as broker,
+        pytest.raises(BrokerFault, match=r"connection of the adapter's own: no PINGRESP in 0.3 s"),
+        subject_of(broker) as subject,
+    ):
+        subject.handle_timeout()
 
 
 # ---------------------------------------------------------------- leaving nothing behind
@@ -355,6 +451,11 @@ def test_close_closes_every_socket_and_may_come_again() -> None:
         subject.handle(ClientConnected(1, "alice"))
         subject.close()
         subject.close()
+        for use in (subject.handle_timeout, subject.reset, lambda: subject.wait(0.0)):
+            with pytest.raises(InvalidState, match="closed"):
+                use()
+        with pytest.raises(InvalidState, match="closed"):
+            subject.handle(ClientConnected(1, "alice"))
 
 
 def test_what_went_wrong_first_is_what_is_told() -> None:
