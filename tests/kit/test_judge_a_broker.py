@@ -20,7 +20,7 @@ PAGE = DOCS / "how-to" / "judge-a-broker.md"
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    program = start_mosquitto(tmp_path)
+    program = start_mosquitto(tmp_path, stock=True)
     yield program.port
     program.stop()
 
@@ -58,4 +58,7 @@ def test_ten_lines_find_where_mosquitto_differs(port: int) -> None:
         heads = [line[14:32].strip() for line in shown.splitlines()]
         found = [line[14:32].strip() for line in notes.splitlines() if line]
         assert found[: len(heads) - 1] == heads[:-1], notes
+        assert [line.strip() for line in shown.splitlines()] == [
+            line.strip() for line in notes.split("\nThe same")[0].splitlines() if line
+        ]
         assert failure.rule == re.findall(r"✗  (\S+):", shown)[-1]

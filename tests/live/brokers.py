@@ -126,15 +126,13 @@ def _start(
         time.sleep(0.02)
 
 
-def start_mosquitto(directory: Path) -> Program:
-    """Mosquitto with no bounds of its own in the way of the standard's."""
+def start_mosquitto(directory: Path, *, stock: bool = False) -> Program:
+    """Mosquitto with no bounds of its own in the way of the standard's; `stock`: with its own."""
     path = find_program("mosquitto", "mosquitto")
     port = free_port()
     configuration = directory / "mosquitto.conf"
-    configuration.write_text(
-        f"""\
-listener {port} 127.0.0.1
-allow_anonymous true
+    own = f"listener {port} 127.0.0.1\nallow_anonymous true\n"
+    unbounded = """\
 allow_zero_length_clientid true
 persistence false
 max_inflight_messages 0
@@ -142,7 +140,7 @@ max_queued_messages 0
 set_tcp_nodelay true
 sys_interval 0
 """
-    )
+    configuration.write_text(own if stock else own + unbounded)
     directory.chmod(0o755)  # as root it becomes another user, who has to read this
     return _start([path, "-c", str(configuration)], port, directory)
 
