@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from attrs import fields
+from attrs import fields, has
 
 from mqtt_sessions._values import value
 from mqtt_sessions.actions import Action, CloseConnection
@@ -168,7 +168,10 @@ def describe(what: Event | Action | Notice) -> str:
     """One event, action or notice with its decisive fields, without who and whom.
 
     Fields at their defaults are left out, payloads are shortened, and connections are not named.
+    What is none of these, as a broken subject may give it, is shown by its `repr`.
     """
+    if not has(type(what)):
+        return repr(what)
     parts = [_packet_name(type(what).__name__)]
     packet_id = getattr(what, "packet_id", None)
     if packet_id is not None:

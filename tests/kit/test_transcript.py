@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mqtt_sessions import (
@@ -153,6 +155,14 @@ def test_what_mermaid_would_take_for_its_own_is_escaped() -> None:
 
 def test_a_connection_that_nobody_announced() -> None:
     assert "?@9 → server" in transcript([Step(0.0, PingReceived(9))])
+
+
+@pytest.mark.parametrize("given", ["hello", 42, None])
+def test_what_is_no_action_at_all_is_shown_as_it_is(given: Any) -> None:
+    steps = [Step(0.0, PingReceived(1), (given,), (given,))]
+    assert describe(given) == repr(given)
+    assert repr(given) in transcript(steps)
+    assert repr(given) in sequence_diagram(steps)
 
 
 @pytest.mark.parametrize(
