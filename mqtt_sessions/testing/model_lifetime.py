@@ -245,7 +245,10 @@ class Lifetime(Routing):
         asked = event.session_expiry_interval or 0
         told = asked if action.session_expiry_interval is None else action.session_expiry_interval
         in_force = NEVER if interval is None else min(interval, NEVER)
-        if told != in_force:
+        session = self.connections[event.connection].session
+        if told != in_force and session is not None and not self._notices_given:
+            session.interval = None if told == NEVER else told  # a server may use another one
+        elif told != in_force:
             raise Disagreement("NN-1.3", f"the interval in force is {in_force}: {action}")
         if action.server_keep_alive != options.server_keep_alive:
             raise Disagreement("MQTT-3.2.2-21", f"not {options.server_keep_alive}: {action}")

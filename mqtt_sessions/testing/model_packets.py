@@ -199,7 +199,7 @@ class Packets(Lifetime):
         if exchange is None:
             return  # NN-7.6: late, or repeated
         if exchange.phase != AWAITING_PUBACK:
-            self._peer_error(connection, (0x82,), "NN-7.6")
+            self._wrong_acknowledgement(connection)
             return
         self._settle_exchange(connection, session, exchange, event.reason_code)
 
@@ -213,7 +213,7 @@ class Packets(Lifetime):
                 self._owe(connection, Owed(SendPubrel, "NN-7.5", packet_id, (UNKNOWN,)))
             return
         if exchange.phase == AWAITING_PUBACK:
-            self._peer_error(connection, (0x82,), "NN-7.6")
+            self._wrong_acknowledgement(connection)
             return
         if code >= 0x80:  # MQTT-4.4.0-2, NN-7.7
             self._settle_exchange(connection, session, exchange, code)
@@ -230,6 +230,17 @@ class Packets(Lifetime):
         rule = connection.cite("MQTT-4.3.3-4", "MQTT-4.3.3-1")
         self._owe(connection, Owed(SendPubrel, rule, packet_id, (SUCCESS,)))
 
+    def _wrong_acknowledgement(self, connection: ModelConnection) -> None:
+        """NN-7.6: this library closes the connection; others may ignore it."""
+
+        def close() -> None:
+            self._peer_error(connection, (0x82,), "NN-7.6")
+
+        if self._notices_given:
+            close()
+        else:
+            self._undecided = Undecided(connection, lambda: None, close)
+
     def _pubcomp_received(self, connection: ModelConnection, event: PubcompReceived) -> None:
         session = connection.session
         assert session is not None
@@ -237,7 +248,7 @@ class Packets(Lifetime):
         if exchange is None:
             return
         if exchange.phase != AWAITING_PUBCOMP:
-            self._peer_error(connection, (0x82,), "NN-7.6")
+            self._wrong_acknowledgement(connection)
             return
         self._settle_exchange(connection, session, exchange, SUCCESS)  # NN-7.9
 

@@ -216,11 +216,14 @@ class Routing:
             each for each in found if not (each.no_local and arrived.publisher == session.client_id)
         ]
         if len(kept) < len(found):
-            session.remember(arrived.message, "no local")
+            session.remember(arrived.message, "own will" if arrived.is_will else "no local")
             reason = DropReason.NO_LOCAL
             gone = Gone(session.client_id, arrived, reason, required=not kept)
             self._gone.append(gone)
         if not kept:
+            if found and arrived.is_will and not self._notices_given:
+                self._enqueue(session, arrived, found)
+                session.queue[-1].doubtful = True  # NN-4.9: No Local need not speak of wills
             return bool(found)
         if self.options.overlap is OverlapPolicy.MERGE:
             self._enqueue(session, arrived, kept)  # MQTT-3.3.4-2, -4
@@ -253,6 +256,7 @@ class Routing:
             step=self.step,
             instant=arrived.instant,
             is_will=arrived.is_will,
+            mixed=retain and not all(each.retain_as_published for each in subscriptions),
             filters=[each.topic_filter for each in subscriptions],
         )
         session.queue.append(copy)

@@ -57,7 +57,7 @@ UNASKED = {
     SendUnsuback: ("MQTT-2.2.1-6", "MQTT-2.3.1-7"),
     SendPingresp: ("MQTT-3.12.4-1",),
     SendDisconnect: ("MQTT-4.13.1-1", "MQTT-4.8.0-1"),
-    CloseConnection: ("MQTT-4.1.0-1",),
+    CloseConnection: ("host",),
 }
 SENT_MAYBE_TWICE = "sent, and may come once more"
 ACKNOWLEDGEMENTS = (SendPuback, SendPubrec, SendPubrel, SendPubcomp, SendUnsuback)
@@ -126,6 +126,8 @@ class Sending(Replaying):
         if owed is None:
             ends = [each.rule for each in connection.owed if each.action is CloseConnection]
             rule = ends[0] if ends else connection.cite(*UNASKED[type(action)])
+            if isinstance(action, CloseConnection) and not ends:
+                rule = "host"  # a server may close at any time
             if connection.session is None and isinstance(action, SendDisconnect):
                 rule = connection.cite("MQTT-3.14.0-1")
             raise Disagreement(rule, f"nothing asks for it: {action}")
@@ -444,7 +446,9 @@ class Sending(Replaying):
             ), f"the QoS is {copy.qos}: {action}"
         # NN-2.8: a 3.x client gets live messages with RETAIN 0
         retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
-        if delivery.retain != retain and (again is None or delivery.retain != again.retain):
+        open_retain = copy.mixed and not self._notices_given  # NN-12.4
+        same_as_before = again is not None and delivery.retain == again.retain
+        if delivery.retain != retain and not (same_as_before or open_retain):
             return self._retain_rule(connection, copy), f"RETAIN is {int(retain)}: {action}"
         if self._too_large(connection, copy):
             return "MQTT-3.1.2-24", f"larger than {connection.maximum_packet_size}: {action}"
@@ -464,6 +468,8 @@ class Sending(Replaying):
             allowed = [max(left, 1), again.told]  # NN-8.6
             if copy.told == 0:
                 allowed.append(0)
+        if left is not None and not self._notices_given:
+            allowed.append(max(left - 1, 0))  # NN-9.4: which way it is rounded is free
         if action.message_expiry_interval not in allowed:
             return "MQTT-3.3.2-6", f"the interval is {allowed[0]}: {action}"
         return None
@@ -491,6 +497,8 @@ class Sending(Replaying):
     def _retain_rule(self, connection: ModelConnection, copy: Copy) -> str:
         if copy.is_retained:
             return connection.cite("NN-12.6", "MQTT-3.3.1-8")
+        if copy.mixed:
+            return "NN-12.4"
         return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
 
     def _give_up(
@@ -551,6 +559,8 @@ class Sending(Replaying):
         fate = session.past.get(known)
         if fate is None and known in self._withheld:
             return self._withheld[known], f"it was not to be handed on: {action}"
+        if fate == "own will":
+            return "NN-4.9", f"its own will, under No Local: {action}"
         if fate == "no local":
             return "MQTT-3.8.3-3", f"its own message, under No Local: {action}"
         if fate == "expired":

@@ -158,6 +158,7 @@ class Copy:
         overtaken: A later message of its order went ahead: it has to have been dropped.
         doubtful: May have been dropped by a full queue, or because its subscription has gone, and
             the subject does not tell.
+        mixed: Only some of its subscriptions have Retain As Published.
         filters: Of the subscriptions that it is due to, without those that were removed since.
     """
 
@@ -177,6 +178,7 @@ class Copy:
     must_go: DropReason | None = None
     overtaken: bool = False
     doubtful: bool = False
+    mixed: bool = False
     filters: list[str] = Factory(list)
 
     @property

@@ -287,3 +287,82 @@ def test_what_stands_before_an_ill_formed_filter_may_have_been_done(done: bool, 
         table.step(UnsubscribeReceived("s", 3, ("t",)), SendUnsuback("s", 3, (code,)))
         with pytest.raises(Disagreement):
             table.step(MessagePublished(Message("t", b"x", 1)), sent("s", Message("t", b"x", 1), 9))
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_wrong_acknowledgement_may_be_ignored(version: int) -> None:
+    """NN-7.6."""
+    (message,) = numbered("t", 2, 1)
+    for outputs in ([], [CloseConnection("s", OK)]):
+        table = Table()
+        table.connect("s", version)
+        table.subscribe("s", Subscription("t", 2))
+        table.step(MessagePublished(message), sent("s", message, 1))
+        table.step(PubackReceived("s", 1), *outputs)
+        if not outputs:
+            table.step(PubrecReceived("s", 1), SendPubrel("s", 1, OK))
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_retain_of_one_copy_for_several_subscriptions_is_free(retain: bool) -> None:
+    """NN-12.4."""
+    message = Message("t", b"1", 1, retain=True)
+    table = Table()
+    table.connect("s")
+    subscriptions = Subscription("t", 1), Subscription("#", 1, retain_as_published=True)
+    table.subscribe("s", *subscriptions)
+    table.step(MessagePublished(message), sent("s", message, 1, retain=retain))
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_no_local_may_or_may_not_hold_back_the_own_will(comes: bool) -> None:
+    """NN-4.9."""
+    will = Message("t", b"gone", 1)
+    table = Table()
+    table.connect("s", will=Will(will))
+    table.subscribe("s", Subscription("t", 1, no_local=True))
+    table.step(ConnectionLost("s"))
+    table.connect("s", after=[sent("s", will, 1)] if comes else [])
+
+
+@pytest.mark.parametrize(("told", "right"), [(8, True), (7, True), (6, False), (9, False)])
+def test_an_interval_may_be_rounded_either_way(told: int, right: bool) -> None:
+    """NN-9.4."""
+    message = Message("t", b"1", 1, message_expiry_interval=10)
+    table = Table()
+    table.connect("s")
+    table.subscribe("s", Subscription("t", 1))
+    table.step(ConnectionLost("s"))
+    table.step(MessagePublished(message))
+    table.wait(2.5)
+    with nullcontext() if right else pytest.raises(Disagreement):
+        table.connect("s", after=[sent("s", message, 1, told=told)])
+
+
+def test_a_server_may_use_another_session_expiry_interval() -> None:
+    """NN-1.3."""
+    table = Table()
+    event = ClientConnected("a", "a", session_expiry_interval=100)
+    table.step(event, SendConnack("a", False, OK, 5, receive_maximum=100))
+    table.step(ConnectionLost("a"))
+    assert table.model.next_deadline_at == 5
+
+
+def test_equal_identifiers_need_not_be_repeated() -> None:
+    """NN-12.3."""
+    (message,) = numbered("t", 1, 1)
+    for ids, right in (((1, 1), True), ((1,), True), ((), False)):
+        table = Table()
+        table.connect("s")
+        both = [Subscription(each, 1, subscription_id=1) for each in ("t", "#")]
+        table.subscribe("s", *both)
+        with nullcontext() if right else pytest.raises(Disagreement):
+            table.step(MessagePublished(message), sent("s", message, 1, subscription_ids=ids))
+
+
+def test_a_server_that_closes_on_its_own_breaks_no_statement() -> None:
+    table = Table()
+    table.connect("a", 4)
+    with pytest.raises(Disagreement) as found:
+        table.step(MessagePublished(Message("t")), CloseConnection("a", OK))
+    assert found.value.rule == "host"
