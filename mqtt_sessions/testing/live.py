@@ -52,7 +52,7 @@ from mqtt_sessions.events import (
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.testing.live_bytes import PINGREQ, bytes_of
-from mqtt_sessions.testing.live_link import BrokerFault, Link, State
+from mqtt_sessions.testing.live_link import BrokerFault, Budget, Link, State
 from mqtt_sessions.topics import is_valid_topic
 from mqtt_sessions.turn import Outcome
 from mqtt_sessions.wire import (
@@ -72,6 +72,7 @@ from mqtt_sessions.wire import (
 __all__ = ["BrokerFault", "BrokerSubject"]
 
 _QUIET_ROUNDS = 2
+_PATIENCE = 10
 
 
 class BrokerSubject:
@@ -85,7 +86,9 @@ class BrokerSubject:
         port: Where the broker listens.
         quiet: Seconds of silence that must pass, beside the answered pings, until the broker counts
             as quiet: 0 for brokers of one thread, such as Mosquitto.
-        timeout: Seconds after which an answer that has to come counts as missing.
+        timeout: Seconds after which an answer that has to come counts as missing. After ten times
+            `timeout` and `quiet`, 100,000 packets or 512 MiB in one step, the broker counts as
+            never quiet, which is a `BrokerFault`.
 
     Attributes:
         real_time: True: time passes by itself, and `now` is ignored.
@@ -115,6 +118,7 @@ class BrokerSubject:
         self._actions: list[Action] = []
         self._client_ids: dict[str, None] = {}
         self._retained: dict[str, None] = {}
+        self._begin()
         try:
             self._own = self._connect_own()
         except BaseException:
@@ -136,6 +140,7 @@ class BrokerSubject:
             BrokerFault: The broker's bytes break the standard, or an answer does not come.
         """
         self._check_open()
+        self._begin()
         if isinstance(event, ClientConnected):
             self._connect(event)
         elif isinstance(event, ConnectionLost):
@@ -152,11 +157,15 @@ class BrokerSubject:
             elif isinstance(event, DisconnectReceived):
                 link.state = State.LEAVING
                 link.reason_code = ReasonCode.SUCCESS
-        return self.handle_timeout(now)
+        return self._finish()
 
     def handle_timeout(self, now: float = 0.0) -> Outcome:
         """What the broker has sent by itself since the last call, once it is quiet."""
         self._check_open()
+        self._begin()
+        return self._finish()
+
+    def _finish(self) -> Outcome:
         self._settle()
         actions, self._actions = tuple(self._actions), []
         return Outcome(actions=actions)
@@ -164,6 +173,7 @@ class BrokerSubject:
     def wait(self, seconds: float) -> Outcome:
         """Let time pass without a sign of life from any client; return what the broker sent."""
         self._check_open()
+        self._begin(seconds)
         self._pass_time(seconds)
         return self.handle_timeout()
 
@@ -180,10 +190,16 @@ class BrokerSubject:
                 link.unsent += b"\xe0\0"
             if not link.is_closed:
                 self._close_sending(link)
-                self._turn_until(lambda: link.is_closed, link)  # noqa: B023
+                self._begin()
+                try:
+                    self._turn_until(lambda: link.is_closed, link)  # noqa: B023
+                except BrokerFault:
+                    pass  # it is dropped, whatever it still sends
             self._drop(link)
         for client_id in self._client_ids:
+            self._begin()
             self._discard(client_id)
+        self._begin()
         for topic_name in self._retained:
             message = Message(topic_name, retain=True)
             self._own.unsent += bytes_of(PublishReceived(None, message), self._own.version)
@@ -220,6 +236,10 @@ class BrokerSubject:
                 raise
 
     # ------------------------------------------------------------ connections
+
+    def _begin(self, besides: float = 0.0) -> None:
+        """A step starts, and with it what the broker may take for it."""
+        self._budget = Budget(_PATIENCE * (self._timeout + self._quiet) + besides)
 
     def _check_open(self) -> None:
         if self._is_done:
@@ -414,6 +434,7 @@ class BrokerSubject:
         Reading in this order, and all connections each time, keeps what the broker did to an old
         connection in front of what it said to a new one.
         """
+        self._budget.spend()
         links = list(self._links.values())
         links += [
             link
@@ -430,7 +451,7 @@ class BrokerSubject:
         for link in links:
             if link.is_closed:
                 continue
-            for packet in link.read():
+            for packet in link.read(self._budget):
                 came = True
                 self._take(link, packet)
             if link.is_closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections import deque
 from collections.abc import Hashable, Iterator
 from enum import Enum
@@ -11,10 +12,12 @@ from enum import Enum
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.wire import Decoder, Packet, Role, WireError
 
-__all__ = ["BrokerFault", "Link", "State"]
+__all__ = ["BrokerFault", "Budget", "Link", "State"]
 
 _READ_SIZE = 65_536
 _STATEMENT = re.compile(r"(?:3\.1\.1 )?MQTT-[\d.]+-\d+")
+_MOST_PACKETS = 100_000
+_MOST_BYTES = 2**29
 _UNSUPPORTED = (
     ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
     ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
@@ -26,7 +29,7 @@ class BrokerFault(AssertionError):
 
     Attributes:
         rule: The statement that it breaks, such as "MQTT-3.12.4-1"; "wire" if the bytes break the
-            format in a way that has no statement of its own.
+            format in a way that has no statement of its own; "quiet" if it never stops sending.
         detail: What happened, and on which connection.
     """
 
@@ -43,6 +46,21 @@ class State(Enum):
     OPEN = "CONNACK has accepted it"
     LEAVING = "DISCONNECT was sent, by either side, or CONNACK has refused it"
     CLOSED = "the broker has closed it"
+
+
+class Budget:
+    """What a broker may take for one step; whoever takes more would be listened to for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._packets = _MOST_PACKETS
+        self._bytes = _MOST_BYTES
+
+    def spend(self, packets: int = 0, octets: int = 0) -> None:
+        self._packets -= packets
+        self._bytes -= octets
+        if self._packets < 0 or self._bytes < 0 or time.monotonic() > self._until:
+            raise BrokerFault("quiet", "the broker is never quiet")
 
 
 class Link:
@@ -91,7 +109,7 @@ class Link:
         except OSError:
             self.unsent = b""
 
-    def read(self) -> Iterator[Packet]:
+    def read(self, budget: Budget) -> Iterator[Packet]:
         """All packets that have come; afterwards the state tells whether the broker has closed."""
         while True:
             try:
@@ -103,7 +121,9 @@ class Link:
             if not data:
                 self.state = State.CLOSED
                 return
+            budget.spend(octets=len(data))
             for item in self._decoder.feed(data):
+                budget.spend(packets=1)
                 if isinstance(item, WireError):
                     found = _STATEMENT.search(str(item))
                     raise BrokerFault(

@@ -325,6 +325,25 @@ def test_missing_answer_is_told_with_its_statement(to: type[Any], rule: str) -> 
         assert caught.value.rule == rule
 
 
+CONNACK = b"\x20\3\0\0\0"
+
+
+@pytest.mark.parametrize("to", [wire.Connect, wire.Pingreq])
+def test_broker_that_never_ends_is_told(to: type[Any]) -> None:
+    """It answers each PINGREQ twice, or sends at once more than a step may bring."""
+    many = CONNACK + b"\xd0\0" * 100_000 if to is wire.Connect else b"\xd0\0\xd0\0"
+
+    def answer(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
+        return many if isinstance(item, to) else polite(item, client_id)
+
+    with FakeBroker(answer) as broker:
+        subject = subject_of(broker, timeout=0.1 if to is wire.Pingreq else 9.0)
+        with pytest.raises(BrokerFault, match="never quiet"):
+            subject.handle(ClientConnected(1, "alice"))
+        broker.answer = polite
+        subject.close()
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
