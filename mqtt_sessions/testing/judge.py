@@ -1,11 +1,12 @@
 """A subject, the reference model and the invariants in step with each other.
 
-`Judge` is what the state machine drives. It needs no Hypothesis: a test that is a list of events
-can be judged by it just as well.
+`Judge` is what the state machine drives. A test that is a list of events can be judged by it just
+as well.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["Judge"]
 _MOST_CALLS = 10_000
 """Calls of `handle_timeout` at one instant, after which its work counts as endless."""
 
+_MEMBERS = ("handle", "handle_timeout", "next_deadline_at")
 _BEGINNING = float("-inf")
 
 
@@ -37,6 +39,9 @@ class Judge:
             leaves, such as `model_at_pubrel.ModelAtPubrel`.
         notes: Whether an error carries the run as notes; who tries many runs, as shrinking does,
             adds them to the last one's error by `tell`.
+
+    Raises:
+        TypeError: The subject lacks a member of `Subject`.
 
     Attributes:
         subject: What is judged.
@@ -55,6 +60,10 @@ class Judge:
         model: type[Model] = Model,
         notes: bool = True,
     ) -> None:
+        missing = [name for name in _MEMBERS if not hasattr(type(subject), name)]
+        missing = [name for name in missing if not hasattr(subject, name)]
+        if missing:
+            raise TypeError(f"{subject!r} is no Subject: it has no {', '.join(missing)}")
         settings = (policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions())
         self.subject = subject
         self.model = model(*settings)
@@ -65,6 +74,7 @@ class Judge:
         self._watch = None if self._real_time else Watch(*settings)
         self._check: Callable[[], None] | None = getattr(subject, "check", None)
         self._latest = _BEGINNING
+        self._told: float | None = None
         self._notes = notes
 
     def feed(self, event: Event, now: float) -> Step:
@@ -118,7 +128,7 @@ class Judge:
         except Exception as error:
             self._record(Step(now, event, tuple(actions), tuple(notices)), error, position)
             raise
-        step = Step(now, event, tuple(actions), tuple(notices), self.subject.next_deadline_at)
+        step = Step(now, event, tuple(actions), tuple(notices), self._told)
         self.steps.append(step)
         return step
 
@@ -130,10 +140,13 @@ class Judge:
         actions: list[Any],
         notices: list[Any],
     ) -> None:
+        if not isinstance(outcome, Outcome):
+            called = "handle_timeout" if event is None else "handle"
+            raise Disagreement("host", f"{called} returned {outcome!r}, which is no Outcome")
         actions += outcome.actions
         notices += outcome.notices
         if self._watch is not None:
-            self._watch.step(event, now, outcome, self.subject.next_deadline_at)
+            self._watch.step(event, now, outcome, self._deadline())
 
     def _let_pass(
         self, event: Event | None, now: float, actions: list[Any], notices: list[Any]
@@ -142,7 +155,7 @@ class Judge:
         subject = self.subject
         calls = 0
         while (event is None and not calls) or (
-            (at := subject.next_deadline_at) is not None and at <= self._latest
+            (at := self._deadline()) is not None and at <= self._latest
         ):
             if not calls:
                 self.model.handle_timeout(now)
@@ -151,11 +164,20 @@ class Judge:
                 raise Disagreement("host", f"{calls} calls of handle_timeout({now}) left work due")
             self._collect(None, now, subject.handle_timeout(now), actions, notices)
 
+    def _deadline(self) -> float | None:
+        """What the subject tells, which is a finite number or None."""
+        told: Any = self.subject.next_deadline_at
+        number = isinstance(told, (int, float)) and not isinstance(told, bool)
+        if told is not None and not (number and math.isfinite(told)):
+            raise Disagreement("host", f"next_deadline_at is {told!r}, no finite number or None")
+        self._told = told
+        return self._told
+
     def _compare_deadlines(self) -> None:
         """The subject wakes its host no later than something ends: law 8 of time."""
         if self._real_time:
             return
-        due, told = self.model.next_deadline_at, self.subject.next_deadline_at
+        due, told = self.model.next_deadline_at, self._deadline()
         if due is not None and (told is None or told > due):
             raise Disagreement("host", f"next_deadline_at is {told}, and something ends at {due}")
 

@@ -461,6 +461,48 @@ def test_work_that_never_ends_breaks_a_law() -> None:
     assert raised.value.rule == "host"
 
 
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), float("-inf"), "soon", True])
+def test_a_deadline_is_a_finite_number(told: Any) -> None:
+    class Tells(Broken):
+        next_deadline_at = told
+
+    judge = Judge(Tells(ExpiryPolicy(), SessionLimits(), ServerOptions()))
+    with pytest.raises(Disagreement, match=r"host: next_deadline_at is .*, no finite") as raised:
+        judge.feed(ClientConnected(1, "a"), 0.0)
+    assert "CONNECT" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("lacking", ["handle", "handle_timeout", "next_deadline_at"])
+def test_what_lacks_a_member_is_no_subject(lacking: str) -> None:
+    members = {"handle": Broken.handle, "handle_timeout": Broken.handle_timeout}
+    members |= {"next_deadline_at": None}  # type: ignore[dict-item]
+    del members[lacking]
+    with pytest.raises(TypeError, match=f"is no Subject: it has no {lacking}$"):
+        Judge(type("Lacking", (), members)())
+
+
+def test_none_is_no_subject() -> None:
+    nothing: Any = None
+    with pytest.raises(TypeError, match="None is no Subject: it has no handle, handle_timeout"):
+        Judge(nothing)
+
+
+@pytest.mark.parametrize("given", [None, 42])
+def test_what_a_call_returns_is_an_outcome(given: Any) -> None:
+    class Returns(Broken):
+        def handle(self, event: Event, now: float) -> Outcome:
+            return super().handle(event, now) if isinstance(event, ClientConnected) else given
+
+        def handle_timeout(self, now: float) -> Outcome:
+            return given
+
+    for step, called in ((1, "handle"), (2, "handle_timeout")):
+        judge = Judge(Returns(ExpiryPolicy(), SessionLimits(), ServerOptions()))
+        judge.feed(ClientConnected(1, "a"), 0.0)
+        with pytest.raises(Disagreement, match=f"host: {called} returned {given}, .* no Outcome"):
+            judge.feed(ConnectionLost(1), 1.0) if step == 1 else judge.pass_time(1.0)
+
+
 def test_its_error_carries_the_run() -> None:
     judge = Judge(LosesQos1(ExpiryPolicy(), SessionLimits(), ServerOptions()))
     judge.feed(ClientConnected(1, "a"), 0.0)
