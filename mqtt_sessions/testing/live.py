@@ -182,7 +182,13 @@ class BrokerSubject:
     def reset(self) -> None:
         """End every connection and session, and clear every retained message, made through here.
 
-        What a will or a delayed will publishes because of that is cleared too.
+        What a will or a delayed will publishes because of that is cleared too. The own connection
+        is made anew if the broker has closed it.
+
+        Raises:
+            ConnectionError: The broker is gone, and nothing could be removed.
+            BrokerFault: Something could not be removed; the rest has been, and the next call tries
+                what is left.
         """
         self._check_open()
         for link in list(self._links.values()):
@@ -196,27 +202,50 @@ class BrokerSubject:
                 except BrokerFault:
                     pass  # it is dropped, whatever it still sends
             self._drop(link)
-        for client_id in self._client_ids:
-            self._begin()
-            self._discard(client_id)
         self._begin()
-        for topic_name in self._retained:
-            message = Message(topic_name, retain=True)
-            self._own.unsent += bytes_of(PublishReceived(None, message), self._own.version)
+        if self._own.state is not State.OPEN:
+            self._drop(self._own)
+            self._own = self._connect_own()
+        faults = self._clean(self._client_ids, self._discard)
+        faults += self._clean(self._retained, self._clear)
+        self._begin()
         self._settle()
-        self._client_ids.clear()
-        self._retained.clear()
         self._actions.clear()
+        if faults:
+            raise faults[0]
+
+    def _clean(
+        self, left: dict[str, None], clean: Callable[[str], None]
+    ) -> list[BrokerFault | OSError]:
+        """Do so for each; what fails stays noted, and does not keep the others from it."""
+        faults: list[BrokerFault | OSError] = []
+        for each in list(left):
+            self._begin()
+            try:
+                clean(each)
+            except (BrokerFault, OSError) as fault:
+                faults.append(fault)
+            else:
+                del left[each]
+        return faults
+
+    def _clear(self, topic_name: str) -> None:
+        """Remove a topic's retained message; PINGRESP tells that it has been done."""
+        if self._own.state is not State.OPEN:  # an earlier topic may have cost it
+            self._drop(self._own)
+            self._own = self._connect_own()
+        message = Message(topic_name, retain=True)
+        self._own.unsent += bytes_of(PublishReceived(None, message), self._own.version)
+        self._ping_all()
 
     def close(self) -> None:
         """`reset`, and end the own connection too; harmless if it has been done."""
         if self._is_done:
             return
         try:
-            if not self._own.is_closed:
-                self.reset()
-                self._own.unsent += b"\xe0\0"
-                self._own.flush()
+            self.reset()
+            self._own.unsent += b"\xe0\0"
+            self._own.flush()
         finally:
             for link in [*self._links.values(), self._own]:
                 link.socket.close()
@@ -236,6 +265,10 @@ class BrokerSubject:
                 raise
 
     # ------------------------------------------------------------ connections
+
+    def _check_own(self) -> None:
+        if self._own.state is not State.OPEN:
+            raise BrokerFault("quiet", "the broker has closed the adapter's own connection")
 
     def _begin(self, besides: float = 0.0) -> None:
         """A step starts, and with it what the broker may take for it."""
@@ -400,6 +433,7 @@ class BrokerSubject:
                 self._ended(link)
 
     def _ping_all(self) -> None:
+        self._check_own()
         self._turn(0.0)
         links = [*self._links.values(), self._own]
         for link in links:
@@ -461,6 +495,8 @@ class BrokerSubject:
         return came
 
     def _ended(self, link: Link) -> None:
+        if link is getattr(self, "_own", None):
+            self._check_own()
         if link.connection is not _OWN:
             self._actions.append(CloseConnection(link.connection, link.reason_code))
 

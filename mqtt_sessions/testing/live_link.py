@@ -29,7 +29,8 @@ class BrokerFault(AssertionError):
 
     Attributes:
         rule: The statement that it breaks, such as "MQTT-3.12.4-1"; "wire" if the bytes break the
-            format in a way that has no statement of its own; "quiet" if it never stops sending.
+            format in a way that has no statement of its own; "quiet" if it never stops
+            sending, or closes the connection by which that is seen.
         detail: What happened, and on which connection.
     """
 
@@ -121,9 +122,8 @@ class Link:
             if not data:
                 self.state = State.CLOSED
                 return
-            budget.spend(octets=len(data))
-            for item in self._decoder.feed(data):
-                budget.spend(packets=1)
+            items = self._decoder.feed(data)
+            for item in items:
                 if isinstance(item, WireError):
                     found = _STATEMENT.search(str(item))
                     raise BrokerFault(
@@ -131,3 +131,4 @@ class Link:
                         f"on connection {self.connection!r} the broker sent {item!r}",
                     )
                 yield item
+            budget.spend(len(items), len(data))  # at the end: what was read must not be lost

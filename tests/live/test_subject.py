@@ -464,6 +464,44 @@ def test_reset_removes_sessions_wills_and_retained_messages(subject: BrokerSubje
     assert isinstance(suback, SendSuback)
 
 
+def test_dead_own_connection_is_told_and_all_is_cleaned_even_so(subject: BrokerSubject) -> None:
+    def present() -> bool:
+        (connack, *_) = subject.handle(ClientConnected(9, "left", 4, False)).actions
+        assert isinstance(connack, SendConnack)
+        return connack.session_present
+
+    assert not present()
+    subject.handle(ConnectionLost(9))
+    subject._own.socket.shutdown(socket.SHUT_RDWR)
+    for _ in range(2):
+        with pytest.raises(BrokerFault, match="closed the adapter's own connection"):
+            subject.handle_timeout()
+    subject.reset()
+    assert not present()
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others() -> None:
+    removed: list[str] = []
+
+    def answer(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
+        if isinstance(item, wire.Connect) and refuses.is_set():
+            removed.append(client_id)
+            return b"\x20\3\0\x87\0" if client_id == "bad" else polite(item, client_id)
+        return polite(item, client_id)
+
+    refuses = threading.Event()
+    with FakeBroker(answer) as broker:
+        subject = subject_of(broker)
+        for connection, client_id in enumerate(("bad", "good")):
+            subject.handle(ClientConnected(connection, client_id))
+        refuses.set()
+        with pytest.raises(BrokerFault, match="'bad': refused with 0x87"):
+            subject.reset()
+        assert removed == ["bad", "good"]
+        refuses.clear()
+        subject.close()
+
+
 def test_close_closes_every_socket_and_may_come_again() -> None:
     with FakeBroker() as broker:
         subject = subject_of(broker)
