@@ -251,7 +251,7 @@ class Lifetime(Routing):
         elif told != in_force:
             raise Disagreement("NN-1.3", f"the interval in force is {in_force}: {action}")
         if action.server_keep_alive != options.server_keep_alive:
-            raise Disagreement("MQTT-3.2.2-21", f"not {options.server_keep_alive}: {action}")
+            raise Disagreement("host", f"not {options.server_keep_alive}: {action}")
         assigned = event.assigned_client_id if event.client_id == "" else None
         if action.assigned_client_identifier != assigned:
             raise Disagreement("MQTT-3.1.3-7", f"the assigned id is {assigned}: {action}")
@@ -262,9 +262,9 @@ class Lifetime(Routing):
                 2 if action.maximum_qos is None else action.maximum_qos,
                 options.maximum_qos,
             ),
-            ("MQTT-3.2.2-14", action.retain_available is not False, options.retain_available),
-            ("MQTT-3.2.2-15", action.maximum_packet_size, options.maximum_packet_size),
-            ("MQTT-3.2.2-17", action.topic_alias_maximum or 0, options.topic_alias_maximum),
+            ("host", action.retain_available is not False, options.retain_available),
+            ("host", action.maximum_packet_size, options.maximum_packet_size),
+            ("host", action.topic_alias_maximum or 0, options.topic_alias_maximum),
         )
         for rule, given, offered in offers:
             if given != offered:

@@ -146,7 +146,9 @@ class Packets(Lifetime):
             acknowledged = self.options.unauthorized is UnauthorizedPolicy.ACKNOWLEDGE
             if codes != [ReasonCode.NOT_AUTHORIZED] or not acknowledged:
                 if message.qos > 0 or codes == [ReasonCode.NOT_AUTHORIZED]:
-                    self._peer_error(connection, tuple(codes), "3.1.1 MQTT-3.3.5-2")
+                    unauthorized = ReasonCode.NOT_AUTHORIZED in codes
+                    rule = "3.1.1 MQTT-3.3.5-2" if unauthorized else "3.1.1 MQTT-4.8.0-2"
+                    self._peer_error(connection, tuple(codes), rule)
                 return
         matched = True
         if hand_on:
@@ -518,7 +520,10 @@ def _codes(allowed: list[tuple[int, ...]], rule: str) -> Callable[[Any], None]:
     def check(action: SendSuback | SendUnsuback) -> None:
         given = action.reason_codes
         if len(given) != len(allowed):
-            raise Disagreement(rule.replace("4-1", "4-6"), f"{len(allowed)} codes: {action}")
+            if rule.endswith("MQTT-3.8.4-1"):
+                rule_of_count = rule.replace("4-1", "4-5" if rule.startswith("3.1.1") else "4-6")
+                raise Disagreement(rule_of_count, f"{len(allowed)} codes: {action}")
+            raise Disagreement(rule, f"{len(allowed)} codes: {action}")
         for number, (code, right) in enumerate(zip(given, allowed, strict=True)):
             if code not in right:
                 words = " or ".join(f"0x{each:02X}" for each in right)

@@ -268,7 +268,8 @@ class Sending(Replaying):
         rule = connection.cite("MQTT-4.4.0-1")
         if exchange is None:
             if any(is_message(action, copy) for copy in session.queue):
-                first = connection.cite(f"MQTT-4.3.{action.delivery.qos + 1}-2", "MQTT-4.3.2-1")
+                place = f"MQTT-4.3.{action.delivery.qos + 1}"
+                first = connection.cite(f"{place}-2", f"{place}-1")
                 raise Disagreement(first, f"a first transmission has DUP 0: {action}")
             raise Disagreement(rule, f"nothing in flight has this identifier: {action}")
         if exchange.phase == AWAITING_PUBCOMP:
@@ -460,6 +461,8 @@ class Sending(Replaying):
             return rule, f"the Subscription Identifiers are {copy.ids}: {action}"
         for name, rule in PROPERTIES:
             value = getattr(copy.message, name)
+            if name == "user_properties" and _is_reordered(delivery.message, copy.message):
+                return "MQTT-3.3.2-18", f"{name} is {value!r}: {action}"
             if getattr(delivery.message, name) != value:
                 return rule, f"{name} is {value!r}: {action}"
         left = copy.left(self.now)
@@ -582,3 +585,9 @@ class Sending(Replaying):
         if fate is not None:
             return "NN-12.3", f"it was {fate} already: {action}"
         return connection.cite("MQTT-3.3.2-3"), f"nobody published it: {action}"
+
+
+def _is_reordered(one: Message, other: Message) -> bool:
+    """Whether two have the same user properties in another order."""
+    given, wanted = one.user_properties, other.user_properties
+    return given != wanted and sorted(given) == sorted(wanted)

@@ -85,7 +85,7 @@ class SubscriptionIdMissing(Broken):
 
 
 class UserPropertiesReversed(Broken):
-    rules = ("MQTT-3.3.2-17",)
+    rules = ("MQTT-3.3.2-18",)
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         def turn(delivery: Any) -> Any:
@@ -440,7 +440,7 @@ class QueueUnbounded(Broken):
 
 
 class RetainedUnbounded(Broken):
-    rules = ("host", "MQTT-4.3.2-4", "MQTT-4.3.3-8", "MQTT-3.3.4-1", "3.1.1 MQTT-3.3.5-2")
+    rules = ("host", "MQTT-4.3.2-4", "MQTT-4.3.3-8", "MQTT-3.3.4-1", "3.1.1 MQTT-4.8.0-2")
 
     def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {**settings, "limits": evolve(settings["limits"], maximum_retained_messages=None)}
