@@ -15,10 +15,10 @@ _HEALED_EACH = 50_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 0: no rule was broken, 1: one was."""
+    """Run; 0: no rule was broken, 1: one was; 2, by `SystemExit`: wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m mqtt_sessions.testing", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="what decides the run (default: 0)")
-    parser.add_argument("--steps", type=int, default=100_000, help="default: 100000")
+    parser.add_argument("--steps", type=_steps, default=100_000, help="default: 100000")
     given = parser.parse_args(arguments)
     world = World(given.seed)
     print(f"seed {given.seed}: {world.policy}")
@@ -38,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{world.calls / wall:,.0f} events/s ({world.calls / cpu:,.0f} per second of CPU)"
     )
     return 0
+
+
+def _steps(text: str) -> int:
+    """A number of steps; none would prove nothing."""
+    steps = int(text)
+    if steps < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {steps}")
+    return steps
 
 
 def simulate(world: World, steps: int) -> None:
