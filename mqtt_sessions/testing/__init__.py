@@ -14,6 +14,13 @@ For users' own tests: `pip install 'mqtt-sessions[testing]'`. Nothing in the lib
 
 from __future__ import annotations
 
+try:
+    import hypothesis as _hypothesis  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "the testing kit needs Hypothesis: pip install 'mqtt-sessions[testing]'", name=missing.name
+    ) from missing
+
 from mqtt_sessions.testing import strategies
 from mqtt_sessions.testing.canonical import canonical
 from mqtt_sessions.testing.clients import Client, ServerFault
@@ -24,21 +31,24 @@ from mqtt_sessions.testing.machine import SessionStateMachine
 from mqtt_sessions.testing.model import Disagreement, Model
 from mqtt_sessions.testing.model_at_pubrel import ModelAtPubrel
 from mqtt_sessions.testing.moves import EVERYTHING, REAL_TIME, Profile
-from mqtt_sessions.testing.search import Closure, RuleBroken, explore
+from mqtt_sessions.testing.search import Closure, RuleBroken, SearchTooLarge, explore
 from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, SmallWorld
+from mqtt_sessions.testing.small_worlds import SMALL_WORLDS
 from mqtt_sessions.testing.subjects import Restored, Subject
-from mqtt_sessions.testing.transcript import sequence_diagram, transcript
+from mqtt_sessions.testing.transcript import Failure, Step, sequence_diagram, transcript
 from mqtt_sessions.testing.world import RunFailed, World
 
 __all__ = [
     "EVERYTHING",
     "REAL_TIME",
+    "SMALL_WORLDS",
     "BrokerFault",
     "BrokerSubject",
     "Client",
     "Closure",
     "Disagreement",
     "Entry",
+    "Failure",
     "Judge",
     "Leaving",
     "Model",
@@ -48,9 +58,11 @@ __all__ = [
     "Restored",
     "RuleBroken",
     "RunFailed",
+    "SearchTooLarge",
     "ServerFault",
     "SessionStateMachine",
     "SmallWorld",
+    "Step",
     "Subject",
     "Violation",
     "Watch",

@@ -18,7 +18,7 @@ from mqtt_sessions.testing.search_state import State
 from mqtt_sessions.testing.search_world import SmallWorld, Step, bounded_packet_ids
 from mqtt_sessions.testing.transcript import describe
 
-__all__ = ["Closure", "RuleBroken", "explore"]
+__all__ = ["Closure", "RuleBroken", "SearchTooLarge", "explore"]
 
 
 @value

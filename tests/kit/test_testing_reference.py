@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from mqtt_sessions import testing
 from mqtt_sessions.testing import strategies
+from mqtt_sessions.testing.__main__ import main
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.machine import SessionStateMachine
 from mqtt_sessions.testing.moves import Profile
@@ -36,6 +39,25 @@ def sections(text: str) -> dict[str, str]:
 
 def imported(name: str) -> ModuleType:
     return importlib.import_module(name)
+
+
+def test_without_hypothesis_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None; import mqtt_sessions.testing"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: ")
+    assert "pip install 'mqtt-sessions[testing]'" in last
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "many"])
+def test_steps_that_prove_nothing_are_a_usage_error(
+    steps: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--steps", steps])
+    assert raised.value.code == 2
+    assert "--steps" in capsys.readouterr().err
 
 
 ABOUT = {name: text for part in modules().values() for name, text in sections(part).items()}
