@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import evolve
 
-from mqtt_sessions._values import value
 from mqtt_sessions.actions import (
     CloseConnection,
     SendConnack,
@@ -54,6 +53,7 @@ from mqtt_sessions.policy import SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.testing.judge import Judge
+from mqtt_sessions.testing.moves_profile import CLIENTS, EVERYTHING, REAL_TIME, Profile
 from mqtt_sessions.testing.transcript import Step
 
 __all__ = ["EVERYTHING", "REAL_TIME", "Move", "Player", "Profile", "kinds_of_moves"]
@@ -66,65 +66,11 @@ HIGHEST = 47
 
 TOPICS = ("t", "t/x", "u", "$s")
 FILTERS = ("t", "t/+", "#", "t/#", "u", "$s", "+", "+/x")
-CLIENTS = ("a", "b", "c", "d", "e")
 
 _BAD_FILTERS = ("t/#/x", "", "t+", "$share/g/t")
 _BAD_TOPICS = ("t/+", "#", "")
 _FIRST_OF_SUBSCRIBES = 101
 _UNKNOWN_ID = 99
-
-
-@value
-class Profile:
-    """What the world of a run contains.
-
-    Attributes:
-        versions: Protocol versions that clients speak; failing runs shrink towards the first.
-        clients: How many client ids there are, 1 to 5.
-        wills: Clients leave wills.
-        retained: Messages are retained.
-        expiry: Sessions and messages end by time, and wills are delayed. Without it a session is
-            kept for good or not at all.
-        keep_alive: Clients have a Keep Alive.
-        take_over: A client connects again while its old connection is open.
-        hostile: Peers break rules: wrong and unknown acknowledgements, reused packet identifiers,
-            ill-formed filters, second CONNECT.
-        late: Packets of a connection come in after it was closed, and its loss is told late.
-        host: The host acts: publishes, kicks, discards, subscribes, purges, refuses, stops.
-        congestion: Connections stall.
-        time: The clock moves.
-        clock_steps_back: It also goes back.
-    """
-
-    versions: tuple[int, ...] = (5, 4, 3)
-    clients: int = 3
-    wills: bool = True
-    retained: bool = True
-    expiry: bool = True
-    keep_alive: bool = True
-    take_over: bool = True
-    hostile: bool = True
-    late: bool = True
-    host: bool = True
-    congestion: bool = True
-    time: bool = True
-    clock_steps_back: bool = True
-
-
-EVERYTHING = Profile()
-"""Everything that can happen to a store."""
-
-REAL_TIME = Profile(
-    versions=(5, 4),
-    expiry=False,
-    keep_alive=False,
-    late=False,
-    host=False,
-    congestion=False,
-    time=False,
-    clock_steps_back=False,
-)
-"""What can be done to a broker from outside, without waiting."""
 
 
 class _Peer:

@@ -20,6 +20,7 @@ from mqtt_sessions import (
     DeliverMessage,
     Event,
     ExpiryPolicy,
+    InvalidValue,
     Message,
     MessagePublished,
     MessageRouted,
@@ -393,6 +394,22 @@ def played(profile: Profile, steps: int) -> list[Event | None]:
             player.play((drawn.randrange(kinds), who, *variant))
         events += [step.event for step in judge.steps]
     return events
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"clients": 9}, "clients must be 1 to 5, not 9"),
+        ({"clients": 0}, "clients must be 1 to 5, not 0"),
+        ({"clients": "2"}, "clients must be of type int, not str"),
+        ({"versions": ()}, "versions must be a tuple of some of"),
+        ({"versions": (5, 6)}, "versions must be a tuple of some of"),
+        ({"versions": 5}, "versions must be a tuple of some of"),
+    ],
+)
+def test_a_profile_is_of_a_world_that_can_be(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidValue, match=f"Profile.{told}"):
+        Profile(**given)
 
 
 def test_everything_that_can_happen_to_a_store_happens() -> None:
