@@ -15,8 +15,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_values", "errors", "reason_codes"),
     ("messages", "subscriptions", "topics"),
     ("_validation", "policy"),  # before events, since ClientConnected carries a policy
-    ("events", "actions", "notices", "changes"),
-    ("snapshots",),
+    ("events", "actions", "notices"),
+    ("snapshots", "changes"),
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
     ("turn",),

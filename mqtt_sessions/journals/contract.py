@@ -1,0 +1,71 @@
+"""What every journal promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from mqtt_sessions._values import value
+from mqtt_sessions.changes import Change, Stored
+from mqtt_sessions.errors import MqttSessionsError
+
+__all__ = ["Journal", "JournalError", "JournalUnusable", "Quarantined"]
+
+
+class JournalError(MqttSessionsError):
+    """A batch may not be durable; the journal takes no more: drop the store, reopen, recover."""
+
+
+class JournalUnusable(MqttSessionsError):
+    """It cannot be opened: held by somebody else, not writable, of a later format, no journal."""
+
+
+@value
+class Quarantined:
+    """A damaged row that was set aside.
+
+    Attributes:
+        table: Where it stood.
+        row: What names it there, as far as it can be told.
+        reason: What is wrong with it.
+    """
+
+    table: str
+    row: str
+    reason: str
+
+
+class Journal(Protocol):
+    """Where changes become durable.
+
+    `load` is called once, before the first `commit`.
+    """
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What `load` has set aside; it stays in the journal's own quarantine."""
+
+    def load(self) -> Iterator[Stored]:
+        """All rows in force, in an order in which each comes behind those that it names.
+
+        Equal to what was committed: deliveries of one message share one `Message`, and those that
+        are alike one `Delivery`. Damaged rows are set aside, and everything else is loaded.
+
+        *Cost* O(rows), in time; what it holds besides the rows it has given out is bounded by the
+        messages that several deliveries share.
+        """
+
+    def commit(self, batch: Sequence[Change]) -> None:
+        """Make a batch durable, all of it or nothing; it is durable when this returns.
+
+        The result is that of applying its changes one by one, in order. A batch may be committed
+        again if its fate is not known.
+
+        Raises:
+            JournalError: It may or may not be durable; the journal takes no more batches.
+
+        *Cost* O(changes), and one wait for the disk.
+        """
+
+    def close(self) -> None:
+        """Give everything back; nothing may follow but `close`."""
