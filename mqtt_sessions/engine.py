@@ -29,6 +29,7 @@ from mqtt_sessions.events import (
     ConnectionWritable,
     DisconnectReceived,
     Event,
+    HeartbeatPassed,
     MalformedPacketReceived,
     PingReceived,
     PubackReceived,
@@ -64,7 +65,7 @@ from mqtt_sessions.topics import matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf, Turn
 from mqtt_sessions.wills import WillFanout
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "clock"]
 
 _INF = float("inf")
 _SUCCESS = ReasonCode.SUCCESS
@@ -128,7 +129,7 @@ class Engine(Lifecycle):
         if turn.busy:
             raise InvalidState("handle was called while a call is running")
         if type(now) is not float:
-            now = _clock(now)
+            now = clock(now)
         before = turn.now
         in_order = before <= now < _INF
         if type(event) is PubackReceived and in_order:
@@ -153,7 +154,9 @@ class Engine(Lifecycle):
                     link.due = now + link.interval
                     del in_flight[packet_id]
                     turn.completed += 1
-                    return EMPTY
+                    if turn.recorder is None:
+                        return EMPTY
+                    return turn.recorder.acked(session, packet_id, turn)  # type: ignore[arg-type]
         handler = self._handlers.get(type(event))
         if handler is None:
             raise InvalidState(f"{type(event).__name__} is not an event of {self._name}")
@@ -180,7 +183,9 @@ class Engine(Lifecycle):
             raise
         finally:
             turn.busy = False
-        return turn.take() if turn.actions or turn.notices else EMPTY
+        if turn.actions or turn.notices or turn.recorder is not None:
+            return turn.take()
+        return EMPTY
 
     def handle_timeout(self, now: float, limit: int | None = None) -> Outcome:
         """Do what is due at `now`; early, repeated and late calls are harmless.
@@ -198,7 +203,7 @@ class Engine(Lifecycle):
         turn = self._turn
         if turn.busy:
             raise InvalidState("handle_timeout was called while a call is running")
-        now = _clock(now)
+        now = clock(now)
         if not math.isfinite(now):
             raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -455,7 +460,11 @@ class Engine(Lifecycle):
             return
         interval = session.expiry_interval = event.session_expiry_interval
         if session.link is not None:
+            if turn.recorder is not None:
+                turn.recorder.connected(session, session.link.version)
             return
+        if turn.recorder is not None:
+            turn.recorder.touch(session)
         turn.deadlines.disarm(session)
         if interval == 0:
             self._end(session, EndReason.EXPIRED, turn)
@@ -491,8 +500,16 @@ class Engine(Lifecycle):
                 return False
             return wanted is None or matches(wanted, delivery.message.topic_name)
 
+        if turn.recorder is not None and session.rows is not None:
+            for row_id, delivery in zip(session.queue.row_ids(), session.queue, strict=True):
+                if is_wanted(delivery):
+                    turn.recorder.left_queue(row_id, delivery)
         for delivery in session.queue.purge(is_wanted):
             outbound.drop(session, delivery, DropReason.PURGED, turn)
+
+    def _on_heartbeat(self, event: HeartbeatPassed, turn: Turn) -> None:
+        if turn.recorder is not None:
+            turn.recorder.alive(turn.now)
 
     def _on_stopping(self, event: ServerStopping, turn: Turn) -> None:
         for link in list(self._links.values()):
@@ -528,6 +545,7 @@ class Engine(Lifecycle):
         SubscriptionsRemoved: _on_removed,
         WillRevoked: _on_will_revoked,
         QueuePurged: _on_purged,
+        HeartbeatPassed: _on_heartbeat,
         ServerStopping: _on_stopping,
     }
 
@@ -537,7 +555,7 @@ def _before(timer: Timer) -> float:
     return timer.at if isinstance(timer, WillFanout) else math.nextafter(timer.at, -_INF)
 
 
-def _clock(now: object) -> float:
+def clock(now: object) -> float:
     """A clock's reading as the float that it becomes in all arithmetic."""
     if isinstance(now, (int, float)) and not isinstance(now, bool):
         try:

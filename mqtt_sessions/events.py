@@ -50,6 +50,7 @@ __all__ = [
     "DeliverMessage",
     "DisconnectReceived",
     "Event",
+    "HeartbeatPassed",
     "LimitsChanged",
     "MalformedPacketReceived",
     "MessagePublished",
@@ -520,6 +521,15 @@ class ServerStopping:
     """The host shuts down: every connection gets 0x8B and is closed; wills are due [NN-4.3]."""
 
 
+@value
+class HeartbeatPassed:
+    """The host runs still: a durable store notes the instant, any other nothing.
+
+    For `SessionStore.recover(…, cut_at_heartbeat=True)`, which takes the last one for the instant
+    at which a crash cut all connections.
+    """
+
+
 # ---------------------------------------------------------------- a session without a store
 
 _ROUTED = PUBLISH_REFUSALS | {ReasonCode.SUCCESS, ReasonCode.NO_MATCHING_SUBSCRIBERS}
@@ -579,6 +589,7 @@ Event = (
     | QueuePurged
     | LimitsChanged
     | ServerStopping
+    | HeartbeatPassed
     | MessageRouted
     | DeliverMessage
 )

@@ -198,12 +198,13 @@ def hold(session: SessionState, packet_id: int, turn: Turn) -> InboundIds:
     if inbound is None:
         inbound = session.inbound = InboundIds(session.client_id)
     pause = session.settings.policy.inbound_qos2_interval
+    ends_at = _INF if pause is None else turn.now + pause
+    inbound.hold(packet_id, ends_at)
+    if turn.recorder is not None and session.rows is not None:
+        turn.recorder.held(session.rows, packet_id, ends_at)
     if pause is None:
-        inbound.hold(packet_id, _INF)
         return inbound
     inbound.pause = pause
-    ends_at = turn.now + pause
-    inbound.hold(packet_id, ends_at)
     if inbound.lane is None or inbound.at > ends_at:
         turn.deadlines.arm(inbound, ends_at, pause)
     return inbound
@@ -227,6 +228,8 @@ def release(session: SessionState, link: Link, packet_id: int, turn: Turn) -> No
         inbound = session.inbound
         assert inbound is not None
         del inbound.ends_at[packet_id]
+        if turn.recorder is not None and session.rows is not None:
+            turn.recorder.released(session.rows, packet_id)
         if not inbound.ends_at:
             turn.deadlines.disarm(inbound)
             session.inbound = None
@@ -251,6 +254,8 @@ def forget_timed_out(
     for packet_id in late[:limit]:
         del inbound.ends_at[packet_id]
         inbound.routing.pop(packet_id, None)
+        if turn.recorder is not None and session.rows is not None:
+            turn.recorder.released(session.rows, packet_id)
         if session.link is not None:
             session.link.inbound_units.discard(packet_id)
         turn.notices.append(InboundQos2TimedOut(session.client_id, packet_id))

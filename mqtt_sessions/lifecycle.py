@@ -170,6 +170,11 @@ class Lifecycle:
         session.expiry_interval = settings.policy.at_connect(
             event.protocol_version, event.clean_start, event.session_expiry_interval
         )
+        recorder = turn.recorder
+        if recorder is not None:
+            if session.will is not None:
+                recorder.will_set(session)
+            recorder.connected(session, event.protocol_version)
         link = self._open(event, session, settings, turn)
         turn.actions.append(connack(event, resumed, session, self._settings.options))
         if resumed:
@@ -274,6 +279,8 @@ class Lifecycle:
         if interval is not None:
             expires_at = turn.now + interval
             turn.deadlines.arm(session, expires_at, interval)
+        if turn.recorder is not None:
+            turn.recorder.touch(session)
         turn.notices.append(SessionParked(session.client_id, expires_at))
         will = session.will
         if not isinstance(will, Will):
@@ -285,6 +292,8 @@ class Lifecycle:
         pending = session.will = PendingWill(session.client_id, will)
         publish_at = turn.now + delay
         turn.deadlines.arm(pending, publish_at, delay)
+        if turn.recorder is not None:
+            turn.recorder.will_set(session)
         if expires_at is not None and expires_at < publish_at:
             publish_at = expires_at  # NN-4.1: or when the session ends, if that is earlier
         turn.notices.append(WillScheduled(session.client_id, publish_at))
@@ -299,6 +308,8 @@ class Lifecycle:
         session.will = None
         lifetime, _ = session.settings.expiry_of(will.message)
         turn.wills.append((session.client_id, will.message, lifetime))
+        if turn.recorder is not None:
+            turn.recorder.will_gone(session)
 
     def _cancel_will(self, session: SessionState, turn: Turn) -> None:
         will = session.will
@@ -307,6 +318,8 @@ class Lifecycle:
         if isinstance(will, PendingWill):
             turn.deadlines.disarm(will)
         session.will = None
+        if turn.recorder is not None:
+            turn.recorder.will_gone(session)
         turn.notices.append(WillDiscarded(session.client_id, will.message))
 
     def _end(self, session: SessionState, reason: EndReason, turn: Turn) -> None:
@@ -332,6 +345,8 @@ class Lifecycle:
             session.inbound = None
         self._forget(session, turn)
         session.routes = None
+        if turn.recorder is not None:
+            turn.recorder.ended(session)
         turn.notices.append(SessionEnded(session.client_id, reason))
 
     # ------------------------------------------------------------ time

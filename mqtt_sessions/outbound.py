@@ -27,6 +27,7 @@ from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
 from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.queue import Queue, size_in_queue
 from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.rows import Body
 from mqtt_sessions.state import ABANDONED, RELEASED, Exchange, Released, SessionState
 from mqtt_sessions.turn import Turn
 
@@ -35,6 +36,7 @@ __all__ = [
     "complete",
     "drop",
     "drop_everything",
+    "drop_queued",
     "expire_queued",
     "has_room",
     "offer",
@@ -102,6 +104,8 @@ def offer_retained(session: SessionState, link: Link, delivery: Delivery, turn: 
         queue = session.queue = Queue()
     queue.accepted += 1
     turn.accepted += 1
+    if turn.recorder is not None:
+        turn.recorder.begin_publish()
     sent = _transmit(session, link, delivery, turn)
     assert sent
 
@@ -147,14 +151,21 @@ def _send(
     link: Link,
     delivery: Delivery,
     turn: Turn,
+    waited: tuple[int, Body | None] | None = None,
 ) -> None:
-    """First transmission at QoS 1 or 2 [MQTT-4.3.2-2], [MQTT-4.3.3-2]."""
+    """First transmission at QoS 1 or 2 [MQTT-4.3.2-2], [MQTT-4.3.3-2].
+
+    `waited`: the row of a durable session's message that comes out of its queue.
+    """
     # MQTT-4.3.2-1, MQTT-4.3.3-1: what is in flight keeps its identifier, since when ever [NN-6.3]
     packet_id = session.last_packet_id + 1
     if packet_id > MAX_PACKET_ID or packet_id in in_flight:
         packet_id = next_packet_id(session.last_packet_id, in_flight)
     session.last_packet_id = packet_id
     in_flight[packet_id] = delivery
+    if turn.recorder is not None and session.rows is not None:
+        entry = waited or turn.recorder.copy(session.rows, delivery)
+        turn.recorder.sent(session, packet_id, delivery, entry)
     if link.retry is not None:
         _note_sent(link.retry, packet_id, turn)
     turn.actions.append(
@@ -203,6 +214,15 @@ def drop(session: SessionState, delivery: Delivery, reason: DropReason, turn: Tu
     turn.notices.append(MessageDropped(session.client_id, delivery, reason))
 
 
+def drop_queued(
+    session: SessionState, queue: Queue, delivery: Delivery, reason: DropReason, turn: Turn
+) -> None:
+    """The same for one that was just taken out of the queue."""
+    if turn.recorder is not None and session.rows is not None:
+        turn.recorder.left_queue(queue.row, delivery)
+    drop(session, delivery, reason, turn)
+
+
 # ---------------------------------------------------------------- the queue
 
 
@@ -225,7 +245,10 @@ def _enqueue(session: SessionState, queue: Queue, delivery: Delivery, turn: Turn
         if reason is not None:
             drop(session, delivery, reason, turn)
             return
-    queue.push(delivery)
+    if turn.recorder is not None and session.rows is not None:
+        queue.push(delivery, turn.recorder.copy(session.rows, delivery)[0])
+    else:
+        queue.push(delivery)
     if expires_at is not None:
         timer = queue.make_timer(session.client_id)
         if timer.lane is None or timer.at > expires_at:
@@ -258,7 +281,7 @@ def _make_room(
         victim = _victim(queue, limits.overflow, newcomer)
         if victim is None:
             return reason
-        drop(session, victim, reason, turn)
+        drop_queued(session, queue, victim, reason, turn)
         if size is not None:
             held = queue.count_bytes()
 
@@ -294,7 +317,7 @@ def expire_queued(
         delivery = queue.pop_expired(until)
         if delivery is None:
             break
-        drop(session, delivery, DropReason.EXPIRED, turn)
+        drop_queued(session, queue, delivery, DropReason.EXPIRED, turn)
         dropped += 1
     return dropped
 
@@ -321,21 +344,31 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
         return
     if in_flight is None:
         in_flight = session.in_flight = {}
+    recorder = turn.recorder
     while (delivery := queue.peek()) is not None:
         if delivery.qos and not _window_open(in_flight, link):
             return
         queue.pop()
+        waited: tuple[int, Body | None] | None = None
+        if recorder is not None and session.rows is not None:
+            waited = queue.row, recorder.bodies.get(id(delivery))
         delivery = _for_version(link, delivery)
+        reason: DropReason | None = None
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
-            drop(session, delivery, DropReason.EXPIRED, turn)
+            reason = DropReason.EXPIRED
         elif _too_large(session, link, delivery):
-            drop(session, delivery, DropReason.TOO_LARGE, turn)  # NN-11.2: the queue moves on
+            reason = DropReason.TOO_LARGE  # NN-11.2: the queue moves on
         elif delivery.qos:
-            _send(session, in_flight, link, delivery, turn)
-        else:
-            turn.completed += 1
-            told = told_interval(delivery, turn.now)
-            turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
+            _send(session, in_flight, link, delivery, turn, waited)
+            continue
+        if recorder is not None and waited is not None:
+            recorder.removed(*waited)
+        if reason is not None:
+            drop(session, delivery, reason, turn)
+            continue
+        turn.completed += 1
+        told = told_interval(delivery, turn.now)
+        turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
 
 
 # ---------------------------------------------------------------- acknowledgements
@@ -376,6 +409,8 @@ def receive(session: SessionState, link: Link, packet_id: int, code: int, turn: 
             # to the end: PUBRELs are sent again in the order of their PUBRECs [MQTT-4.6.0-4]
             del in_flight[packet_id]
             in_flight[packet_id] = RELEASED
+            if turn.recorder is not None and session.rows is not None:
+                turn.recorder.received(session.rows, packet_id)
             if packet_id in link.unsent:
                 # settled by a PUBREC for the earlier connection's PUBLISH: no unit was taken
                 del link.unsent[packet_id]
@@ -411,6 +446,8 @@ def _settle(session: SessionState, link: Link, packet_id: int, reply: Reply, tur
     """An exchange is over: identifier and unit are free, all else stays [NN-5.4], [NN-6.2]."""
     assert session.in_flight is not None
     exchange = session.in_flight.pop(packet_id)
+    if turn.recorder is not None and session.rows is not None:
+        turn.recorder.settled(session.rows, packet_id, exchange)
     if not link.plain:
         link.unsent.pop(packet_id, None)
         link.unitless.discard(packet_id)
@@ -473,9 +510,16 @@ def _leave_out(
             del in_flight[packet_id]
             if exchange.qos == 2:
                 in_flight[packet_id] = ABANDONED
+            if turn.recorder is not None and session.rows is not None:
+                if exchange.qos == 2:
+                    turn.recorder.received(session.rows, packet_id, is_abandoned=True)
+                else:
+                    turn.recorder.settled(session.rows, packet_id, exchange)
             drop(session, exchange, DropReason.TOO_LARGE, turn)
         elif expire and exchange.qos == 1 and expires_at is not None and expires_at <= turn.now:
             del in_flight[packet_id]
+            if turn.recorder is not None and session.rows is not None:
+                turn.recorder.settled(session.rows, packet_id, exchange)
             drop(session, exchange, DropReason.EXPIRED, turn)
 
 
@@ -547,6 +591,8 @@ def drop_everything(session: SessionState, turn: Turn, limit: int | None = None)
     in_flight = session.in_flight or _EMPTY
     for packet_id in list(islice(in_flight, limit)):
         exchange = in_flight.pop(packet_id)
+        if turn.recorder is not None and session.rows is not None:
+            turn.recorder.settled(session.rows, packet_id, exchange)
         if isinstance(exchange, Delivery):
             drop(session, exchange, DropReason.SESSION_ENDED, turn)
         elif exchange is RELEASED:
@@ -560,6 +606,6 @@ def drop_everything(session: SessionState, turn: Turn, limit: int | None = None)
         reason = DropReason.SESSION_ENDED
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
             reason = DropReason.EXPIRED
-        drop(session, delivery, reason, turn)
+        drop_queued(session, queue, delivery, reason, turn)
         dropped += 1
     return dropped

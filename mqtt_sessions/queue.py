@@ -6,6 +6,7 @@ emptied in the middle) lives in a `_Order`, which most queues never make.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
@@ -66,9 +67,13 @@ class _Order:
     """What a queue needs to know beyond its order of arrival.
 
     Positions count from `base`, so that they stay true when slots in front are cut off.
+
+    Attributes:
+        rows: What the journal calls each slot's message; None: the session is not durable.
+        row: The same of the message that was taken out last.
     """
 
-    __slots__ = ("base", "dead", "expiries", "qos0_from", "size", "timer")
+    __slots__ = ("base", "dead", "expiries", "qos0_from", "row", "rows", "size", "timer")
 
     def __init__(self) -> None:
         self.base = 0
@@ -77,6 +82,8 @@ class _Order:
         self.qos0_from = 0
         self.size: int | None = None
         self.timer: ExpiryTimer | None = None
+        self.rows: array[int] | None = None
+        self.row = 0
 
 
 class Queue:
@@ -119,8 +126,8 @@ class Queue:
             order.size = sum(size_in_queue(delivery.message) for delivery in self)
         return order.size
 
-    def push(self, delivery: Delivery) -> None:
-        """Append. *Cost* O(1), O(log depth) for a message that expires."""
+    def push(self, delivery: Delivery, row: int = 0) -> None:
+        """Append, with its row if it is durable. *Cost* O(1), O(log depth) if it expires."""
         items = self.items
         if not items:
             # a literal has one slot, an append would make four
@@ -133,6 +140,29 @@ class Queue:
             self._note_expiry(order, delivery.expires_at, order.base + len(self.items) - 1)
         if order is not None and order.size is not None:
             order.size += size_in_queue(delivery.message)
+        if row:
+            rows = self._ordered().rows
+            if rows is None:
+                rows = self._ordered().rows = array("q")
+            rows.append(row)
+
+    @property
+    def row(self) -> int:
+        """The row of the message that was taken out last; only of durable ones."""
+        return 0 if self._order is None else self._order.row
+
+    def row_ids(self) -> list[int]:
+        """The rows of what waits, oldest first; none if it is not durable. *Cost* O(depth)."""
+        if self._order is None or self._order.rows is None:
+            return []
+        rows, items = self._order.rows, self.items
+        return [rows[at] for at in range(self._head, len(items)) if items[at] is not None]
+
+    def set_rows(self, row_ids: list[int] | None) -> None:
+        """What waits is durable from now on, under these rows, or not. *Cost* O(depth)."""
+        self._rebuild(list(self))
+        order = self._ordered()
+        order.rows = array("q", row_ids) if row_ids else None
 
     def pop(self) -> Delivery | None:
         """Take the oldest; None if nothing waits. *Cost* O(1) amortized."""
@@ -147,8 +177,11 @@ class Queue:
                 assert order is not None
                 order.dead -= 1
                 continue
-            if order is not None and order.size is not None:
-                order.size -= size_in_queue(delivery.message)
+            if order is not None:
+                if order.size is not None:
+                    order.size -= size_in_queue(delivery.message)
+                if order.rows is not None:
+                    order.row = order.rows[head - 1]
             self._head = head
             self._trim()
             return delivery
@@ -210,7 +243,11 @@ class Queue:
         """Take all that is wanted. *Cost* O(depth)."""
         gone = [delivery for delivery in self if wanted(delivery)]
         if gone:
-            self._rebuild([delivery for delivery in self if not wanted(delivery)])
+            for index in range(self._head, len(self.items)):
+                delivery = self.items[index]
+                if delivery is not None and wanted(delivery):
+                    self.items[index] = None
+            self._rebuild(list(self))
         return gone
 
     @property
@@ -244,6 +281,8 @@ class Queue:
     def _kill(self, order: _Order, index: int, delivery: Delivery) -> None:
         """Empty a slot; the slots close up when half of them are empty."""
         self.items[index] = None
+        if order.rows is not None:
+            order.row = order.rows[index]
         order.dead += 1
         if order.size is not None:
             order.size -= size_in_queue(delivery.message)
@@ -251,7 +290,10 @@ class Queue:
             self._rebuild(list(self))
 
     def _rebuild(self, kept: list[Delivery]) -> None:
+        """Close up, `kept` being what has not been emptied."""
         order = self._ordered()
+        if order.rows is not None:
+            order.rows = array("q", self.row_ids())
         self.items = [*kept]
         self._head = 0
         order.base = 0
@@ -276,11 +318,15 @@ class Queue:
             if order is not None:
                 order.base = order.qos0_from = order.dead = 0
                 order.expiries.clear()
+                if order.rows is not None:
+                    del order.rows[:]
         elif head > _TRIM and head * 2 > len(items):
             del items[:head]
             self._head = 0
             if order is not None:
                 order.base += head
+                if order.rows is not None:
+                    del order.rows[:head]
 
     def check(self) -> None:
         """Verify all invariants. *Cost* O(depth)."""
@@ -294,6 +340,9 @@ class Queue:
             return
         if order.size is not None:
             assert order.size == sum(size_in_queue(delivery.message) for delivery in self)
+        if order.rows is not None:
+            assert len(order.rows) == len(self.items)
+            assert self.row_ids() == sorted(self.row_ids())
         waiting = sorted(d.expires_at for d in self if d.expires_at is not None)
         live = sorted(at for at, position in order.expiries if self._waits(order, position))
         assert waiting == live

@@ -15,8 +15,7 @@ from sortedcontainers import SortedList
 from mqtt_sessions import inbound, outbound
 from mqtt_sessions.actions import SendPuback, SendPublish
 from mqtt_sessions.connection import Link
-from mqtt_sessions.deadlines import DeadlineKind, Timer
-from mqtt_sessions.engine import Engine
+from mqtt_sessions.deadlines import Timer
 from mqtt_sessions.events import (
     LimitsChanged,
     MessagePublished,
@@ -24,17 +23,15 @@ from mqtt_sessions.events import (
 )
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import (
-    DropReason,
     FilterAdded,
     FilterRemoved,
-    MessageDropped,
-    RetainedMessageDropped,
     WillPublished,
 )
 from mqtt_sessions.packet_ids import MAX_PACKET_ID, next_packet_id
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
-from mqtt_sessions.retained import Replay, Retained, RetainedStore
+from mqtt_sessions.retained import Replay, Retained
+from mqtt_sessions.retaining import Retaining, not_local
 from mqtt_sessions.snapshots import SessionContents
 from mqtt_sessions.state import (
     NO_LOCAL,
@@ -52,7 +49,7 @@ from mqtt_sessions.wills import WillFanout
 __all__ = ["Router"]
 
 
-class Router(Engine):
+class Router(Retaining):
     """An engine whose sessions get what the others publish."""
 
     def __init__(
@@ -64,10 +61,7 @@ class Router(Engine):
     ) -> None:
         super().__init__(policy, limits, options, size_of)
         self._tree = TopicTree()
-        self._retained = RetainedStore()
-        self._replays: dict[SessionState, Replay] = {}
         self._order: SortedList | None = None
-        self._arrived_at = -math.inf
 
     # ------------------------------------------------------------ publishing
 
@@ -103,6 +97,8 @@ class Router(Engine):
         if at <= latest:
             at = math.nextafter(latest, math.inf) if message.retain else latest
         self._arrived_at = at
+        if turn.recorder is not None:
+            turn.recorder.begin_publish()
 
     def _on_host_published(self, event: MessagePublished, turn: Turn) -> None:
         lifetime, told = self._settings.expiry_of(event.message)
@@ -128,6 +124,8 @@ class Router(Engine):
 
         Where units are limited, receivers beyond the limit stay due.
         """
+        if turn.recorder is not None:
+            limit = None  # its removal and all its copies are one batch
         used = 0
         while turn.wills:
             wills, turn.wills = turn.wills, []
@@ -173,7 +171,7 @@ class Router(Engine):
             if isinstance(only, Route) and only.options & NO_LOCAL:
                 del fanout.remaining[own]
                 delivery = self._make_will(fanout, only.options)
-                turn.notices.append(_not_local(own, delivery))  # NN-4.9
+                turn.notices.append(not_local(own, delivery))  # NN-4.9
         return fanout
 
     def _make_will(self, fanout: WillFanout, options: int | tuple[int, ...]) -> Delivery:
@@ -227,14 +225,6 @@ class Router(Engine):
         outbound.offer(session, delivery, turn)
         self._note_sent(session, turn, start)
 
-    def _note_sent(self, session: SessionState, turn: Turn, start: int) -> None:
-        """Tell a replay which live messages its session was sent, from an action on."""
-        replay = self._replays.get(session) if self._replays else None
-        if replay is not None:
-            for action in turn.actions[start:]:
-                if isinstance(action, SendPublish):
-                    replay.note_sent(action.delivery, self._retained)
-
     def _distribute(
         self,
         message: Message,
@@ -253,15 +243,14 @@ class Router(Engine):
         buckets = self._tree.match(message.topic_name)
         if not buckets:
             return ReasonCode.NO_MATCHING_SUBSCRIBERS
-        now, arrived_at = turn.now, self._arrived_at
+        now, arrived_at, recorder = turn.now, self._arrived_at, turn.recorder
         expires_at = None if lifetime is None else now + lifetime  # NN-9.5: from its arrival
         made: dict[int | tuple[int, ...], Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
         beside = self._replays or self._fanouts
         append = turn.actions.append
         huge = len(message.payload) >= outbound.HUGE
-        before = turn.accepted
-        accepted = 0
+        before, accepted = turn.accepted, 0
         options_before: int | tuple[int, ...] = -1
         for route in self._receivers(buckets, own):
             session, options = route.session, route.options
@@ -273,7 +262,7 @@ class Router(Engine):
                 made[options] = delivery
                 plain = delivery.qos > 0 and not (delivery.retain or huge)
             if session is own and isinstance(options, int) and options & NO_LOCAL:
-                turn.notices.append(_not_local(route.session, delivery))  # MQTT-3.8.3-3
+                turn.notices.append(not_local(route.session, delivery))  # MQTT-3.8.3-3
                 continue
             link = session.link
             if (session.at if link is None else link.due) <= now:
@@ -305,6 +294,8 @@ class Router(Engine):
             session.last_packet_id = packet_id
             in_flight[packet_id] = delivery
             append(SendPublish(link.connection, delivery, packet_id, False, told))
+            if recorder is not None and (rows := session.rows) is not None:
+                recorder.sent(session, packet_id, delivery, recorder.copy(rows, delivery))
         turn.accepted += accepted
         if late:
             self._offer_late(late, turn)
@@ -391,159 +382,6 @@ class Router(Engine):
             publisher,
         )
 
-    # ------------------------------------------------------------ retained messages
-
-    def _retain(
-        self,
-        message: Message,
-        publisher: str | None,
-        lifetime: float | None,
-        told: int | None,
-        turn: Turn,
-    ) -> bool:
-        """Set, replace or clear the topic's retained message; False if it has to be refused.
-
-        Where there is no room for a message of QoS 0, which may be discarded at any time, the
-        topic has none: the older one is gone in any case.
-
-        *Cost* O(log topics + messages that give way).
-
-        Spec: MQTT 5.0 §3.3.1.3 [MQTT-3.3.1-5] to [MQTT-3.3.1-7] [NN-14.2].
-        """
-        if not self._settings.options.retain_available:
-            return True
-        topic_name = message.topic_name
-        old = self._retained.get(topic_name)
-        if old is not None and old.at <= turn.now:
-            self._expire_retained(old, turn)  # law 5
-        if not message.payload or lifetime == 0:
-            self._unretain(topic_name, turn)
-            return True
-        limits = self._settings.limits
-        while (reason := self._retained.lacks_room(message, limits)) is not None:
-            # what is due counts no longer, though its timer may be late
-            timer = turn.deadlines.first_due(DeadlineKind.RETAINED_EXPIRY, turn.now)
-            if timer is None:
-                break
-            self._expire_retained(timer, turn)
-        if reason is not None:
-            victims = self._retained.victims(message, limits)
-            if victims is None:
-                if message.qos:
-                    return False
-                self._unretain(topic_name, turn)
-                turn.notices.append(RetainedMessageDropped(message, reason))
-                return True
-            for victim in victims:
-                self._unretain(victim.message.topic_name, turn)
-                turn.notices.append(RetainedMessageDropped(victim.message, reason))
-        self._unretain(topic_name, turn)
-        entry = Retained(message, self._arrived_at, told, publisher)
-        self._retained.put(entry)
-        if lifetime is not None:
-            turn.deadlines.arm(entry, turn.now + lifetime, lifetime)
-        return True
-
-    def _retain_anyway(
-        self,
-        message: Message,
-        publisher: str | None,
-        lifetime: float | None,
-        told: int | None,
-        turn: Turn,
-    ) -> None:
-        """The same for a message that is distributed in any case.
-
-        Without room for it, the topic's old message goes all the same: it would pass for the
-        newest.
-        """
-        if not self._retain(message, publisher, lifetime, told, turn):
-            reason = self._retained.lacks_room(message, self._settings.limits)
-            assert reason is not None
-            self._unretain(message.topic_name, turn)
-            turn.notices.append(RetainedMessageDropped(message, reason))
-
-    def _unretain(self, topic_name: str, turn: Turn) -> None:
-        entry = self._retained.pop(topic_name)
-        if entry is not None:
-            turn.deadlines.disarm(entry)
-
-    def _expire_retained(self, timer: Timer, turn: Turn) -> None:
-        assert isinstance(timer, Retained)
-        self._unretain(timer.message.topic_name, turn)
-        turn.notices.append(RetainedMessageDropped(timer.message, DropReason.EXPIRED))
-
-    def _refill(self, session: SessionState, link: Link, turn: Turn) -> None:
-        replay = self._replays.get(session) if self._replays else None
-        if replay is None:
-            queue = session.queue
-            if link.held or (queue is not None and queue.items):
-                outbound.pump(session, link, turn)
-            return
-        link.replaying = True
-        link.smooth()
-        # Live and retained messages take turns, so that neither waits for the other for ever.
-        if replay.first:
-            self._replay(replay, link, 1, turn)
-        replay.first = not replay.first
-        start = len(turn.actions)
-        outbound.pump(session, link, turn)
-        self._note_sent(session, turn, start)
-        self._replay(replay, link, session.settings.limits.retained_replay_batch, turn)
-
-    def _resume(self, session: SessionState, link: Link, turn: Turn) -> None:
-        start = len(turn.actions)
-        outbound.resume(session, link, turn)
-        self._note_sent(session, turn, start)
-        self._refill(session, link, turn)
-
-    def _replay(self, replay: Replay, link: Link, sends: int, turn: Turn) -> int:
-        """Send retained messages while there is room; the number sent.
-
-        Live messages that wait go before a retained one that is not older than all of them, for
-        among them may be older ones of its topic [MQTT-4.6.0-5]. Cut off at `sends` messages, or
-        ten times as many topics looked at, it goes on at once through the index of deadlines;
-        without room it goes on as acknowledgements come in.
-        """
-        session = replay.session
-        replay.looks = 10 * sends
-        sent = 0
-        while sent < sends:
-            if not outbound.has_room(session, link):
-                turn.deadlines.disarm(replay)
-                return sent
-            found = replay.next_match(self._retained)
-            if found is None:
-                break
-            entry, route = found
-            head = None if session.queue is None else session.queue.peek()
-            if head is not None and entry.received_at >= head.received_at:
-                turn.deadlines.disarm(replay)
-                return sent
-            replay.passed(route.topic_filter, entry.message.topic_name)
-            if entry.at <= turn.now:  # NN-9.3
-                self._expire_retained(entry, turn)
-                continue
-            delivery = _make_retained(entry, route, self._settings.options.upgrade_qos)
-            if route.options & NO_LOCAL and entry.publisher == session.client_id:
-                turn.notices.append(_not_local(session, delivery))
-                continue
-            outbound.offer_retained(session, link, delivery, turn)
-            sent += 1
-        if replay.cursors:
-            turn.deadlines.arm(replay, turn.now, 0.0)
-        else:
-            self._end_replay(replay, turn)
-        return sent
-
-    def _end_replay(self, replay: Replay, turn: Turn) -> None:
-        turn.deadlines.disarm(replay)
-        self._replays.pop(replay.session, None)
-        link = replay.session.link
-        if link is not None:
-            link.replaying = False
-            link.smooth()
-
     # ------------------------------------------------------------ subscriptions
 
     def _subscribed(self, session: SessionState, granted: list[Granted], turn: Turn) -> None:
@@ -551,6 +389,8 @@ class Router(Engine):
         wants_retained = self._settings.options.retain_available and len(self._retained) > 0
         for made in granted:
             route = made.route
+            if turn.recorder is not None and session.rows is not None:
+                turn.recorder.subscribed(session.rows, route)
             if made.is_new and self._tree.add(route):
                 turn.notices.append(FilterAdded(route.topic_filter))
             handling = made.retain_handling  # MQTT-3.3.1-9 to MQTT-3.3.1-11, MQTT-3.8.4-4
@@ -558,6 +398,8 @@ class Router(Engine):
                 if replay is None:
                     replay = self._replays[session] = Replay(session)
                 replay.begin(route.topic_filter)
+                if turn.recorder is not None:
+                    turn.recorder.touch_replay(session)
         link = session.link
         if replay is not None and link is not None:
             link.replaying = True
@@ -570,8 +412,12 @@ class Router(Engine):
         for route in removed:  # MQTT-3.10.4-2
             if self._tree.remove(route):
                 turn.notices.append(FilterRemoved(route.topic_filter))
+            if turn.recorder is not None and session.rows is not None:
+                turn.recorder.unsubscribed(session.rows, route.topic_filter)
             if replay is not None:
                 replay.end(route.topic_filter)
+                if turn.recorder is not None:
+                    turn.recorder.touch_replay(session)
 
     # ------------------------------------------------------------ sessions and time
 
@@ -627,32 +473,7 @@ class Router(Engine):
                 session.settings.limits = event.limits
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any, Turn], None]]] = {
-        **Engine._HANDLERS,
+        **Retaining._HANDLERS,
         MessagePublished: _on_host_published,
         LimitsChanged: _on_limits,
     }
-
-
-def _not_local(session: SessionState, delivery: Delivery) -> MessageDropped:
-    """Told, and not counted: a message that No Local keeps from its publisher was not accepted."""
-    return MessageDropped(session.client_id, delivery, DropReason.NO_LOCAL)
-
-
-def _make_retained(entry: Retained, route: Route, upgrade: bool) -> Delivery:
-    """A retained message for one receiver: RETAIN 1 whatever the options say [NN-12.6].
-
-    Spec: MQTT 3.1.1 §3.3.1.3 [3.1.1 MQTT-3.3.1-8].
-    """
-    message, options = entry.message, route.options
-    granted = options & QOS
-    return Delivery(
-        message,
-        granted if upgrade else min(message.qos, granted),
-        True,
-        Route.subscription_ids(options),
-        entry.received_at,
-        None if entry.lane is None else entry.at,
-        entry.told,
-        entry.publisher,
-        True,
-    )

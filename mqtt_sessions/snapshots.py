@@ -20,16 +20,18 @@ from mqtt_sessions.subscriptions import Subscription
 __all__ = [
     "SNAPSHOT_VERSION",
     "ConnectionSnapshot",
+    "DurableSnapshot",
     "ReplaySnapshot",
     "RetainedSnapshot",
     "RoutedSnapshot",
+    "RowsSnapshot",
     "SessionContents",
     "SessionSnapshot",
     "StoreSnapshot",
     "WillFanoutSnapshot",
 ]
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Of the format; `restore` refuses others. It rises with any change of what a snapshot holds."""
 
 Drops = tuple[tuple[DropReason, int], ...]
@@ -239,6 +241,51 @@ class WillFanoutSnapshot:
 
 
 @value
+class RowsSnapshot:
+    """What the journal calls a durable session and what it holds.
+
+    Attributes:
+        client_id: Whose.
+        session_id: Its incarnation.
+        protocol_version: Of its latest connection.
+        reserved_from: Packet identifiers are reserved from here on.
+        has_replay: Whether the journal has a replay of retained messages.
+        queue: The row of each queued delivery, in order.
+        in_flight: Packet identifier and row of each delivery in flight, in order.
+    """
+
+    client_id: str
+    session_id: int
+    protocol_version: int
+    reserved_from: int
+    has_replay: bool
+    queue: tuple[int, ...]
+    in_flight: tuple[tuple[int, int], ...]
+
+
+@value
+class DurableSnapshot:
+    """What a durable store knows of its journal.
+
+    Attributes:
+        epoch: The run of the store.
+        started_at: When it began; None: nothing was told of it yet.
+        next_id: The row identifier that is given out next.
+        reserved: Identifiers below it are known to the journal as given out.
+        sessions: In the order of `StoreSnapshot.sessions`.
+        messages: Messages with a row of their own: its identifier, and the deliveries that refer
+            to it; without any, it is to be removed.
+    """
+
+    epoch: int
+    started_at: float | None
+    next_id: int
+    reserved: int
+    sessions: tuple[RowsSnapshot, ...]
+    messages: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+@value
 class StoreSnapshot:
     """A `SessionStore`.
 
@@ -258,6 +305,7 @@ class StoreSnapshot:
         dropped: The same.
         has_size_of: Whether there was a `size_of`, which `restore` then has to be given.
         version: Of the format.
+        durable: What it knows of its journal; None: it is not durable.
     """
 
     now: float
@@ -274,3 +322,4 @@ class StoreSnapshot:
     dropped: Drops
     has_size_of: bool = False
     version: int = SNAPSHOT_VERSION
+    durable: DurableSnapshot | None = None

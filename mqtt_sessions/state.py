@@ -12,6 +12,7 @@ from mqtt_sessions.connection import Link
 from mqtt_sessions.deadlines import DeadlineKind, Timer
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.queue import Queue
+from mqtt_sessions.rows import Rows
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.turn import Settings
 
@@ -213,6 +214,7 @@ class SessionState(Timer):
         last_packet_id: Where the next search for a free identifier starts.
         inbound: Incoming QoS 2 exchanges.
         will: As CONNECT brought it, or waiting for its delay.
+        rows: What the journal knows it by; None: it is not durable.
     """
 
     __slots__ = (
@@ -225,6 +227,7 @@ class SessionState(Timer):
         "principal",
         "queue",
         "routes",
+        "rows",
         "settings",
         "will",
     )
@@ -244,6 +247,7 @@ class SessionState(Timer):
         self.last_packet_id = 0
         self.inbound: InboundIds | None = None
         self.will: Will | PendingWill | None = None
+        self.rows: Rows | None = None
 
     @property
     def subject(self) -> str:

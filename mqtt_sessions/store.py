@@ -7,7 +7,10 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from mqtt_sessions._values import value
+from mqtt_sessions.changes import Change, Stored
 from mqtt_sessions.connection import CLOSED
+from mqtt_sessions.engine import clock
 from mqtt_sessions.errors import InvalidState, InvalidValue
 from mqtt_sessions.events import (
     DisconnectReceived,
@@ -24,6 +27,8 @@ from mqtt_sessions.events import (
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
+from mqtt_sessions.recording import Recorder
+from mqtt_sessions.recovering import RowSetAside, SavedState, ghost
 from mqtt_sessions.restoring import (
     Alarms,
     drops,
@@ -31,14 +36,15 @@ from mqtt_sessions.restoring import (
 )
 from mqtt_sessions.retained import Replay
 from mqtt_sessions.router import Router
+from mqtt_sessions.rows import Body
 from mqtt_sessions.session import Counters, Session
 from mqtt_sessions.snapshot_checks import check_snapshot
-from mqtt_sessions.snapshots import SessionContents, StoreSnapshot
+from mqtt_sessions.snapshots import DurableSnapshot, SessionContents, StoreSnapshot
 from mqtt_sessions.topics import is_valid_filter, matches
 from mqtt_sessions.turn import EMPTY, Outcome, SizeOf
 from mqtt_sessions.wills import WillFanout
 
-__all__ = ["SessionStore"]
+__all__ = ["Recovered", "SessionStore"]
 
 _DEFAULT_POLICY = ExpiryPolicy()
 _DEFAULT_LIMITS = SessionLimits()
@@ -72,6 +78,8 @@ class SessionStore(Router):
         size_of: Bytes of a PUBLISH packet, `size_of(delivery, protocol_version)`; pure and total.
             Without it the Maximum Packet Size of clients is not looked at. `mqtt_sessions.wire`
             has one.
+        durable: Tell in `Outcome.changes` what has to be stored, for a new, empty journal; see
+            `recover` for one that holds something.
     """
 
     def __init__(
@@ -80,8 +88,16 @@ class SessionStore(Router):
         limits: SessionLimits = _DEFAULT_LIMITS,
         options: ServerOptions = _DEFAULT_OPTIONS,
         size_of: SizeOf | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
         super().__init__(policy, limits, options, size_of)
+        if durable:
+            self._record(Recorder(self._settings))
+
+    def _record(self, recorder: Recorder) -> None:
+        recorder.replays = self._replays
+        self._turn.recorder = recorder
 
     # ------------------------------------------------------------ the door
 
@@ -106,15 +122,17 @@ class SessionStore(Router):
                     f"{type(event).__name__}.connection {connection!r} is not known: "
                     "feed ClientConnected first"
                 )
+        changes: list[Change] = []
         actions: list[Any] = []
         notices: list[Any] = []
         for event in batch:
             outcome = self.handle(event, now)
+            changes += outcome.changes
             actions += outcome.actions
             notices += outcome.notices
-        if not actions and not notices:
+        if not (changes or actions or notices):
             return EMPTY
-        return Outcome((), tuple(actions), tuple(notices))
+        return Outcome(tuple(changes), tuple(actions), tuple(notices))
 
     def _knows(self, connection: Hashable) -> bool:
         try:
@@ -149,6 +167,9 @@ class SessionStore(Router):
             turn.completed,
             drops(turn.dropped),
             settings.size_of is not None,
+            durable=None
+            if turn.recorder is None
+            else turn.recorder.snapshot(self._sessions.values()),
         )
 
     @classmethod
@@ -187,7 +208,86 @@ class SessionStore(Router):
             store._fanouts.append(fanout)
             alarms.add(fanout, saved.goes_on_at, 0.0)
         alarms.arm(turn.deadlines)
+        if snapshot.durable is not None:
+            store._restore_rows(snapshot.durable)
         return store
+
+    def _restore_rows(self, durable: DurableSnapshot) -> None:
+        recorder = Recorder(self._settings, durable.epoch, durable.next_id)
+        recorder.started_at = durable.started_at
+        recorder.reserved = durable.reserved
+        recorder.orphans = [message_id for message_id, ids in durable.messages if not ids]
+        bodies: dict[int, Body] = {}
+        for message_id, ids in durable.messages:
+            bodies.update(dict.fromkeys(ids, Body(message_id)))
+        for saved in durable.sessions:
+            recorder.attach(self._sessions[saved.client_id], saved, bodies)
+        self._record(recorder)
+
+    @classmethod
+    def recover(
+        cls,
+        rows: Iterable[Stored],
+        now: float,
+        policy: ExpiryPolicy = _DEFAULT_POLICY,
+        limits: SessionLimits = _DEFAULT_LIMITS,
+        options: ServerOptions = _DEFAULT_OPTIONS,
+        size_of: SizeOf | None = None,
+        *,
+        cut_at_heartbeat: bool = False,
+    ) -> Recovered:
+        """A durable store that goes on where the journal ends, after a crash or a stop.
+
+        What was due meanwhile is due: call `handle_timeout(now)` next, and store its changes like
+        any others. Sessions that were connected were cut: they have what is left of their
+        interval from then on, and their wills are due or wait for their delay.
+
+        Args:
+            rows: What a journal's `load` gives; no rows: a new journal.
+            now: The host's clock in seconds, on the scale of the run before.
+            policy: As for the constructor; a session that brought its own has that.
+            limits: The same.
+            options: As for the constructor.
+            size_of: The same.
+            cut_at_heartbeat: Connections were cut at the last `HeartbeatPassed` and not now, when
+                the next run begins.
+
+        Raises:
+            InvalidValue: `now` is not a finite number.
+
+        *Cost* O(rows * log rows of a session).
+
+        Spec: MQTT 5.0 §4.1 [NN-1.1], [NN-1.7], §3.1.2.5 [NN-4.5].
+        """
+        store = cls(policy, limits, options, size_of)
+        state = SavedState(rows)
+        store._turn.now = clock(now)
+        store._recover(state, at_heartbeat=cut_at_heartbeat)
+        return Recovered(store, tuple(state.set_aside))
+
+    def _recover(self, state: SavedState, *, at_heartbeat: bool) -> None:
+        turn, shared, alarms = self._turn, self._settings, Alarms()
+        recorder = Recorder(shared, max(state.epochs, default=0) + 1, state.next_id)
+        self._arrived_at = state.arrived_at
+        cuts: dict[int, float] = {}
+        for saved in state.sessions.values():
+            epoch = saved.row.epoch
+            if epoch not in cuts:
+                cuts[epoch] = state.cut_at(epoch, turn.now, at_heartbeat=at_heartbeat)
+            contents = state.contents(saved, shared, cuts[epoch])
+            turn.accepted += contents.accepted
+            self._restore_one(contents, alarms)
+            session = self._sessions[contents.client_id]
+            recorder.attach(session, state.rows_of(saved), state.bodies_of(saved))
+        for will in state.wills.values():
+            cut_at = state.cut_at(will.epoch, turn.now, at_heartbeat=at_heartbeat)
+            self._restore_one(ghost(will, shared, cut_at), alarms)
+        self._retained.restore(state.retained_messages(), alarms)
+        alarms.arm(turn.deadlines)
+        recorder.orphans = [
+            message_id for message_id, body in state.bodies.items() if not body.references
+        ]
+        self._record(recorder)
 
     def _restore_one(self, contents: SessionContents, alarms: Alarms) -> None:
         session = restore_session(contents, self._settings, alarms)
@@ -317,6 +417,22 @@ class SessionStore(Router):
             assert set(fanout.remaining) <= sessions
         if self._order is not None:
             assert list(self._order) == sorted(self._sessions)
+        if self._turn.recorder is not None:
+            self._turn.recorder.check(self._sessions.values())
+            assert not self._fanouts
+
+
+@value
+class Recovered:
+    """What came out of a journal.
+
+    Attributes:
+        store: The durable store.
+        set_aside: Rows that make no sense beside the others, and have no effect.
+    """
+
+    store: SessionStore
+    set_aside: tuple[RowSetAside, ...]
 
 
 def _check_limit(limit: int) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mqtt_sessions._values import value
 from mqtt_sessions.actions import Action
+from mqtt_sessions.changes import Change
 from mqtt_sessions.deadlines import DeadlineIndex
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason, Notice
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
+
+if TYPE_CHECKING:
+    from mqtt_sessions.recording import Recorder
 
 __all__ = ["Outcome", "Settings", "SizeOf", "Turn"]
 
@@ -22,12 +27,12 @@ class Outcome:
     """What one call came to: make `changes` durable, then perform `actions`, in order.
 
     Attributes:
-        changes: Rows to be stored before any action is seen; always empty in this release.
+        changes: Rows to be stored before any action is seen; none if the store is not durable.
         actions: What the host has to do.
         notices: What happened; may be ignored.
     """
 
-    changes: tuple[()] = ()
+    changes: tuple[Change, ...] = ()
     actions: tuple[Action, ...] = ()
     notices: tuple[Notice, ...] = ()
 
@@ -115,6 +120,7 @@ class Turn:
         "firing_at",
         "notices",
         "now",
+        "recorder",
         "wills",
     )
 
@@ -129,10 +135,19 @@ class Turn:
         self.accepted = 0
         self.completed = 0
         self.dropped: dict[DropReason, int] = {}
+        self.recorder: Recorder | None = None  # of a durable store
 
     def take(self) -> Outcome:
         """The outcome of what was collected; the lists are empty afterwards."""
         actions, notices = self.actions, self.notices
+        if self.recorder is not None:
+            changes = self.recorder.take(self.now)
+            if not (changes or actions or notices):
+                return EMPTY
+            outcome = Outcome(changes, tuple(actions), tuple(notices))
+            actions.clear()
+            notices.clear()
+            return outcome
         if not notices:
             if not actions:
                 return EMPTY
@@ -149,3 +164,5 @@ class Turn:
         self.actions.clear()
         self.notices.clear()
         self.wills.clear()
+        if self.recorder is not None:
+            self.recorder.clear()

@@ -17,6 +17,7 @@ from mqtt_sessions.events import (
     DeliverMessage,
     DisconnectReceived,
     Event,
+    HeartbeatPassed,
     LimitsChanged,
     MalformedPacketReceived,
     MessagePublished,
@@ -130,6 +131,7 @@ GOOD: dict[type, Any] = {
     WillRevoked: WillRevoked("c"),
     QueuePurged: QueuePurged("c"),
     LimitsChanged: LimitsChanged(SessionLimits()),
+    HeartbeatPassed: HeartbeatPassed(),
     ServerStopping: ServerStopping(),
     MessageRouted: MessageRouted(1),
     DeliverMessage: DeliverMessage(DELIVERY),
@@ -238,6 +240,7 @@ BAD: dict[type, dict[str, tuple[Any, ...]]] = {
         "received_before": INSTANTS,
     },
     LimitsChanged: {"limits": (None, ExpiryPolicy(), {})},
+    HeartbeatPassed: {},
     ServerStopping: {},
     MessageRouted: {
         "route_id": (None, "1", 1.0),

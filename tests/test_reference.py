@@ -15,6 +15,7 @@ import pytest
 import mqtt_sessions
 from mqtt_sessions import wire
 from mqtt_sessions.actions import Action
+from mqtt_sessions.changes import Change
 from mqtt_sessions.deadlines import Deadline, DeadlineKind
 from mqtt_sessions.events import Event
 from mqtt_sessions.flows import Phase
@@ -29,18 +30,21 @@ from mqtt_sessions.policy import (
     UnauthorizedPolicy,
 )
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
+from mqtt_sessions.recovering import RowSetAside
 from mqtt_sessions.session import Counters, InFlight, Session
 from mqtt_sessions.snapshots import (
     ConnectionSnapshot,
+    DurableSnapshot,
     ReplaySnapshot,
     RetainedSnapshot,
     RoutedSnapshot,
+    RowsSnapshot,
     SessionContents,
     SessionSnapshot,
     StoreSnapshot,
     WillFanoutSnapshot,
 )
-from mqtt_sessions.store import SessionStore
+from mqtt_sessions.store import Recovered, SessionStore
 from mqtt_sessions.subscriptions import Subscription
 from mqtt_sessions.topic_aliases import InboundAliases, OutboundAliases
 from mqtt_sessions.turn import Outcome
@@ -62,7 +66,8 @@ PAGES: dict[str, tuple[type, ...]] = {
     ),
     "reason-codes.md": (ReasonCode, ConnectReturnCode),
     "time.md": (Deadline, DeadlineKind),
-    "store.md": (Counters, InFlight, Phase, Outcome),
+    "store.md": (Counters, InFlight, Phase, Outcome, Recovered, RowSetAside),
+    "changes.md": get_args(Change),
     "snapshots.md": (
         StoreSnapshot,
         SessionSnapshot,
@@ -72,6 +77,8 @@ PAGES: dict[str, tuple[type, ...]] = {
         RetainedSnapshot,
         WillFanoutSnapshot,
         RoutedSnapshot,
+        RowsSnapshot,
+        DurableSnapshot,
     ),
     "topics.md": (),
     "wire.md": (wire.Role, *get_args(wire.Packet), wire.PacketType),
@@ -81,6 +88,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "events.md": ("Event",),
     "actions.md": ("Action",),
     "notices.md": ("Notice",),
+    "changes.md": ("Change", "Stored", "Row", "row_of", "fold"),
     "store.md": (
         "SessionStore",
         "SizeOf",

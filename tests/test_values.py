@@ -10,8 +10,9 @@ from typing import Any, get_args
 import attrs
 import pytest
 
-from mqtt_sessions import actions, events, messages, notices, policy, subscriptions
+from mqtt_sessions import actions, changes, events, messages, notices, policy, subscriptions
 from mqtt_sessions.actions import Action, RouteMessage, SendPublish
+from mqtt_sessions.changes import Change
 from mqtt_sessions.errors import InvalidState, InvalidValue, MqttSessionsError
 from mqtt_sessions.events import (
     ClientConnected,
@@ -23,38 +24,70 @@ from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import DropReason, EndReason, MessageDropped, Notice
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
+from mqtt_sessions.snapshots import ReplaySnapshot
 from mqtt_sessions.subscriptions import Subscription
 
-MODULES: tuple[ModuleType, ...] = (messages, subscriptions, events, actions, notices, policy)
+MODULES: tuple[ModuleType, ...] = (
+    messages,
+    subscriptions,
+    events,
+    actions,
+    notices,
+    changes,
+    policy,
+)
 SECRET = b"nobody may read this in a log"
 MESSAGE = Message("a/b", SECRET, 1, correlation_data=SECRET)
 DELIVERY = Delivery(MESSAGE, 1)
 
 # Two values for each field that some class cannot be built without.
 REQUIRED: dict[str, tuple[Any, Any]] = {
+    "alive_at": (1.0, 2.0),
+    "below": (1, 2),
     "client_id": ("c", "d"),
+    "connected": (True, False),
     "connection": (1, "two"),
     "delivery": (DELIVERY, Delivery(MESSAGE, 0)),
+    "delivery_id": (1, None),
     "detail": ("late", "early"),
+    "due_at": (1.0, None),
     "dup": (False, True),
+    "ends_at": (1.0, None),
+    "epoch": (1, 2),
     "expires_at": (1.0, None),
+    "expiry_interval": (1.0, None),
     "limits": (SessionLimits(), SessionLimits(maximum_send_window=1)),
     "message": (MESSAGE, Message("c")),
     "message_expiry_interval": (None, 3),
+    "message_id": (1, 2),
     "packet_id": (1, 2),
+    "packet_ids_until": (1, 2),
+    "place": (1, 2),
+    "policy": (None, ExpiryPolicy()),
+    "principal": ("p", None),
+    "protocol_version": (4, 5),
     "publish_at": (1.0, 2.0),
     "publisher": ("c", "d"),
     "qos": (0, 1),
+    "received_at": (1.0, 2.0),
+    "replay": (
+        ReplaySnapshot((), (), (), 0, True, None),
+        ReplaySnapshot((), (), (), 1, True, None),
+    ),
     "reason": (DropReason.EXPIRED, EndReason.EXPIRED),
     "reason_code": (ReasonCode.QUOTA_EXCEEDED, ReasonCode.NOT_AUTHORIZED),
     "reason_codes": ((ReasonCode.SUCCESS,), ()),
     "route_id": (1, 2),
     "session_expiry_interval": (5.0, None),
+    "session_id": (1, 2),
     "session_present": (True, False),
+    "started_at": (1.0, 2.0),
+    "subscription": (Subscription("a"), Subscription("b")),
     "subscriptions": ((Subscription("a"),), ()),
     "topic_filter": ("a/+", "b"),
     "topic_filters": (("a", "b"), ()),
     "topic_name": ("a", "b"),
+    "will": (Will(MESSAGE), Will(Message("c"))),
 }
 
 CLASSES: list[type] = [
@@ -68,6 +101,7 @@ CLASSES: list[type] = [
     *get_args(Event),
     *get_args(Action),
     *get_args(Notice),
+    *get_args(Change),
 ]
 
 
@@ -91,6 +125,12 @@ def test_the_unions_are_closed(module: ModuleType) -> None:
     declared = [cls for cls in vars(module).values() if isinstance(cls, type) and attrs.has(cls)]
     own = [cls for cls in declared if cls.__module__ == module.__name__]
     assert list(get_args(union)) == own
+
+
+def test_the_union_of_changes_is_closed() -> None:
+    declared = [cls for cls in vars(changes).values() if isinstance(cls, type) and attrs.has(cls)]
+    own = {cls for cls in declared if cls.__module__ == changes.__name__}
+    assert set(get_args(Change)) == own
 
 
 def _last(module: ModuleType) -> str:

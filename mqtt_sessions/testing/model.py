@@ -34,6 +34,7 @@ from mqtt_sessions.events import (
     ConnectionWritable,
     DisconnectReceived,
     Event,
+    HeartbeatPassed,
     LimitsChanged,
     MalformedPacketReceived,
     MessagePublished,
@@ -218,6 +219,8 @@ class Model(Settling):
                 for session in self.sessions.values():
                     if not session.own_limits:
                         session.limits = event.limits
+            case HeartbeatPassed():
+                pass  # nothing that a client could see
             case ServerStopping():
                 for connection in list(self.connections.values()):
                     if connection.open:

@@ -39,8 +39,23 @@ from mqtt_sessions import (
     UnsubscribeReceived,
     Will,
 )
+from mqtt_sessions.changes import Change, Row, SessionRemoved, Stored, row_of
 
 NEVER = 0xFFFFFFFF
+
+
+def apply(rows: dict[Row, Stored], changes: Iterable[Change]) -> None:
+    """What a journal does, change by change."""
+    for change in changes:
+        row = row_of(change)
+        if isinstance(change, Stored):
+            rows[row] = change
+        else:
+            rows.pop(row, None)
+        if isinstance(change, SessionRemoved):
+            parts = ("subscription", "exchange", "inbound", "replay")
+            for each in [each for each in rows if each[0] in parts and each[1] == row[1]]:
+                del rows[each]
 
 
 class World:
@@ -58,17 +73,25 @@ class World:
         options: ServerOptions | None = None,
         size_of: SizeOf | None = None,
         now: float = 0.0,
+        durable: bool = False,
     ) -> None:
         self.store = SessionStore(
-            policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions(), size_of
+            policy or ExpiryPolicy(),
+            limits or SessionLimits(),
+            options or ServerOptions(),
+            size_of,
+            durable=durable,
         )
+        self.durable = durable
+        self.rows: dict[Row, Stored] = {}
         self.now = now
         self.actions: list[Action] = []
         self.notices: list[Notice] = []
 
     def note(self, outcome: Outcome) -> Outcome:
         """Keep what came out, and verify what stayed in."""
-        assert outcome.changes == ()
+        assert self.durable or outcome.changes == ()
+        apply(self.rows, outcome.changes)
         self.actions += outcome.actions
         self.notices += outcome.notices
         self.store.check()

@@ -45,13 +45,13 @@ Step = tuple[str, str, int, int]
 class Life:
     """A world whose connections are told apart by their open client."""
 
-    def __init__(self, *, retry_interval: float | None = None) -> None:
+    def __init__(self, *, retry_interval: float | None = None, durable: bool = False) -> None:
         policy = ExpiryPolicy(
             default_session_expiry_interval=6,
             inbound_qos2_interval=5,
             retry_interval=retry_interval,
         )
-        self.world = World(policy=policy, limits=LIMITS)
+        self.world = World(policy=policy, limits=LIMITS, durable=durable)
         self.known: dict[int, str] = {}
         self.last = 0
         self.published = 0
