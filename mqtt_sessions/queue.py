@@ -342,7 +342,6 @@ class Queue:
             assert order.size == sum(size_in_queue(delivery.message) for delivery in self)
         if order.rows is not None:
             assert len(order.rows) == len(self.items)
-            assert self.row_ids() == sorted(self.row_ids())
         waiting = sorted(d.expires_at for d in self if d.expires_at is not None)
         live = sorted(at for at, position in order.expiries if self._waits(order, position))
         assert waiting == live
