@@ -3,6 +3,7 @@
 from mqtt_sessions.journals.contract import Journal, JournalError, JournalUnusable, Quarantined
 from mqtt_sessions.journals.memory import MemoryJournal
 from mqtt_sessions.journals.sqlite import SQLiteJournal
+from mqtt_sessions.journals.threaded import ThreadedJournal
 
 __all__ = [
     "Journal",
@@ -11,4 +12,5 @@ __all__ = [
     "MemoryJournal",
     "Quarantined",
     "SQLiteJournal",
+    "ThreadedJournal",
 ]

@@ -46,6 +46,22 @@ _OPTIONS = _EXPIRES | _TOLD | _PUBLISHER | _INTERVAL | _PROPERTIES | _IDS
 _MESSAGE_BITS = 3 | _RETAIN | _INTERVAL | _PROPERTIES
 _DELIVERY_BITS = 3 << 8 | _DELIVERY_RETAIN | _IS_RETAINED | _COPIED | _OWN_ARRIVAL | _IDS
 
+# What is plain has no options but perhaps a publisher, as almost all have.
+_PLAIN = {
+    message_qos | retain * _RETAIN | qos << 8 | sent * _DELIVERY_RETAIN | replayed * _IS_RETAINED: (
+        message_qos,
+        retain == 1,
+        qos,
+        sent == 1,
+        replayed == 1,
+    )
+    for message_qos in range(3)
+    for retain in range(2)
+    for qos in range(3)
+    for sent in range(2)
+    for replayed in range(2)
+}
+
 _NARROW = 256
 _SUBSCRIPTION_ID_MAX = 268_435_455
 
@@ -283,39 +299,49 @@ def unpack_body(body: bytes, topic_name: str | None = None) -> Delivery:
     """
     try:
         flags, received_at, length = _HEAD.unpack_from(body)
+    except struct.error as error:
+        raise Damaged("it is cut short") from error
+    plain = _PLAIN.get(flags & ~_PUBLISHER)
+    if plain is None or not received_at < math.inf:
+        return _unpack_rare(body, topic_name)
+    at = 11 + length
+    topic = body[11:at].decode() if topic_name is None else topic_name
+    publisher = None
+    if flags & _PUBLISHER:
+        begin = at + 1
+        at = begin + body[at]
+        publisher = _name(body[begin:at])
+    if at > len(body):
+        raise Damaged("it is cut short")
+    message_qos, retain, qos, delivery_retain, is_retained = plain
+    message = Message(topic, body[at:], message_qos, retain)
+    return Delivery(
+        message, qos, delivery_retain, (), received_at, None, None, publisher, is_retained
+    )
+
+
+def _unpack_rare(body: bytes, topic_name: str | None) -> Delivery:
+    """A body with options, or a damaged one."""
+    try:
+        flags, received_at, length = _HEAD.unpack_from(body)
         begin = 11
         if flags & _WIDE:
             flags, received_at, length = _WIDE_HEAD.unpack_from(body)
             begin = 14
-        end = begin + length
-        if end > len(body):
-            raise Damaged("it is cut short")
-        qos = flags >> 8 & 3
-        if flags & 3 == 3 or qos == 3 or flags & (_COPIED | _OWN_ARRIVAL):
-            raise Damaged("its flags are out of range")
-        if math.isnan(received_at):
-            raise Damaged("it did not arrive at any time")
-        topic = body[begin:end].decode() if topic_name is None else topic_name
-        if not flags & _OPTIONS:
-            message = Message(topic, body[end:], flags & 3, flags & _RETAIN != 0)
-            retain, is_retained = flags & _DELIVERY_RETAIN != 0, flags & _IS_RETAINED != 0
-            return Delivery(message, qos, retain, (), received_at, None, None, None, is_retained)
-        options = _Options(body, end, flags)
+        topic_bytes = _piece(body, begin, length)
+        options = _Options(body, begin + length, flags)
         expires_at, told, publisher = options.arrival(wide=flags & _WIDE != 0)
         ids = options.ids()
+        topic = topic_bytes.decode() if topic_name is None else topic_name
         message = options.message(topic)
     except struct.error as error:
         raise Damaged("it is cut short") from error
+    plain = _PLAIN.get(flags & ~(_OPTIONS | _WIDE))
+    if plain is None or not received_at < math.inf:
+        raise Damaged("its flags or its arrival are out of range")
+    _, _, qos, retain, is_retained = plain
     return Delivery(
-        message,
-        qos,
-        flags & _DELIVERY_RETAIN != 0,
-        ids,
-        received_at,
-        expires_at,
-        told,
-        publisher,
-        flags & _IS_RETAINED != 0,
+        message, qos, retain, ids, received_at, expires_at, told, publisher, is_retained
     )
 
 
@@ -336,24 +362,23 @@ def unpack_copy(
     Raises:
         Damaged: And what else decoding can raise, all of it `ValueError` or `TypeError`.
     """
-    if len(body) < 3:
-        raise Damaged("it is cut short")
-    flags, back = _COPY.unpack_from(body)
-    if not flags & _COPIED:
-        return None, unpack_body(body)
-    end = 3
-    if flags & _WIDE:
-        if len(body) < 10:
+    if len(body) == 3:
+        flags, back = _COPY.unpack(body)
+        if not flags & _COPIED or flags & _WIDE:
             raise Damaged("it is cut short")
-        flags, back = _WIDE_COPY.unpack_from(body)
-        end = 10
-    message_id = delivery_id - back
-    # most have nothing behind their head, and are found without another object
-    key: object = (
-        message_id << 16 | flags & ~_WIDE
-        if len(body) == end
-        else (message_id, flags & ~_WIDE, body[end:])
-    )
+        message_id = delivery_id - back
+        key: object = message_id << 16 | flags  # most are found without another object
+        end = 3
+    else:
+        flags = body[0] | body[1] << 8
+        if not flags & _COPIED:
+            return None, unpack_body(body)
+        head = _WIDE_COPY if flags & _WIDE else _COPY
+        end = head.size
+        flags, back = head.unpack(body[:end])
+        flags &= ~_WIDE
+        message_id = delivery_id - back
+        key = message_id, flags, body[end:]
     delivery = alike.get(key)
     if delivery is None:
         row = messages.get(message_id)

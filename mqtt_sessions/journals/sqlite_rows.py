@@ -79,10 +79,10 @@ def _subscription(change: SubscriptionStored) -> Columns:
     return (
         change.session_id,
         subscription.topic_filter,
-        subscription.qos,
-        subscription.no_local,
-        subscription.retain_as_published,
-        subscription.retain_handling,
+        subscription.qos
+        | subscription.no_local << 2
+        | subscription.retain_as_published << 3
+        | subscription.retain_handling << 4,
         subscription.subscription_id,
     )
 
@@ -252,19 +252,25 @@ def _read_session(row: Columns) -> SessionStored:
 
 
 _OPTIONS = {
-    (qos, no_local, as_published, handling): (qos, no_local == 1, as_published == 1, handling)
+    qos | no_local << 2 | as_published << 3 | handling << 4: (
+        qos,
+        no_local == 1,
+        as_published == 1,
+        handling,
+    )
     for qos in range(3)
     for no_local in range(2)
     for as_published in range(2)
     for handling in range(3)
 }
+"""Subscription options as SUBSCRIBE has them [MQTT 5.0 §3.8.3.1]."""
 
 
 def _read_subscription(row: Columns) -> SubscriptionStored:
-    session_id, topic_filter, qos, no_local, as_published, handling, subscription_id = row
-    options = _OPTIONS.get((qos, no_local, as_published, handling))
+    session_id, topic_filter, packed, subscription_id = row
+    options = _OPTIONS.get(packed)
     if options is None:
-        raise Damaged("its options are out of range")
+        raise Damaged(f"options is {packed!r}")
     if type(topic_filter) is not str:
         raise Damaged("topic_filter is no text")
     if subscription_id is not None:

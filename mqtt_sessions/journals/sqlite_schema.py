@@ -52,8 +52,7 @@ TABLES: Mapping[str, str] = {
         "packet_ids_until INTEGER, policy TEXT, limits TEXT"
     ),
     "subscription": (
-        "session_id INTEGER, topic_filter TEXT, qos INTEGER, no_local INTEGER, "
-        "retain_as_published INTEGER, retain_handling INTEGER, subscription_id INTEGER, "
+        "session_id INTEGER, topic_filter TEXT, options INTEGER, subscription_id INTEGER, "
         "PRIMARY KEY (session_id, topic_filter)"
     ),
     "inbound": (
