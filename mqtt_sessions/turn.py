@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mqtt_sessions._values import value
 from mqtt_sessions.actions import Action
+from mqtt_sessions.changes import Change
 from mqtt_sessions.deadlines import DeadlineIndex
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason, Notice
@@ -27,7 +28,7 @@ class Outcome:
         notices: What happened; may be ignored.
     """
 
-    changes: tuple[()] = ()
+    changes: tuple[Change, ...] = ()
     actions: tuple[Action, ...] = ()
     notices: tuple[Notice, ...] = ()
 

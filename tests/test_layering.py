@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
     ("turn",),
+    ("gate",),
     ("connection", "state"),
     ("wills", "snapshot_checks", "restoring"),
     ("inbound", "outbound", "subscribing", "handshake"),

@@ -18,6 +18,7 @@ from mqtt_sessions.actions import Action
 from mqtt_sessions.deadlines import Deadline, DeadlineKind
 from mqtt_sessions.events import Event
 from mqtt_sessions.flows import Phase
+from mqtt_sessions.gate import CommitGate
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import DropReason, EndReason, Notice
 from mqtt_sessions.policy import (
@@ -73,6 +74,7 @@ PAGES: dict[str, tuple[type, ...]] = {
         WillFanoutSnapshot,
         RoutedSnapshot,
     ),
+    "gate.md": (),
     "topics.md": (),
     "wire.md": (wire.Role, *get_args(wire.Packet), wire.PacketType),
 }
@@ -89,6 +91,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
         "InvalidValue",
         "InvalidState",
     ),
+    "gate.md": ("CommitGate",),
     "topics.md": (
         "is_valid_topic",
         "is_valid_filter",
@@ -113,6 +116,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
 WITH_MEMBERS: tuple[tuple[str, type], ...] = (
     ("store.md", SessionStore),
     ("store.md", Session),
+    ("gate.md", CommitGate),
     ("topics.md", InboundAliases),
     ("topics.md", OutboundAliases),
     ("wire.md", wire.Decoder),
