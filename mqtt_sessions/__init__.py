@@ -79,6 +79,7 @@ from mqtt_sessions.events import (
     WillRevoked,
 )
 from mqtt_sessions.flows import Phase
+from mqtt_sessions.gate import CommitGate
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import (
     ClientRefused,
@@ -135,6 +136,7 @@ __all__ = [
     "ClientConnected",
     "ClientRefused",
     "CloseConnection",
+    "CommitGate",
     "ConnectReturnCode",
     "ConnectionCongested",
     "ConnectionLost",

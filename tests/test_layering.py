@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("packet_ids", "flows"),
     ("deadlines", "queue"),
     ("turn", "rows", "connection", "state", "recording"),
+    ("gate",),
     ("wills", "snapshot_checks", "restoring", "recovering"),
     ("inbound", "outbound", "subscribing", "handshake"),
     ("lifecycle",),

@@ -19,6 +19,7 @@ from mqtt_sessions.changes import Change
 from mqtt_sessions.deadlines import Deadline, DeadlineKind
 from mqtt_sessions.events import Event
 from mqtt_sessions.flows import Phase
+from mqtt_sessions.gate import CommitGate
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import DropReason, EndReason, Notice
 from mqtt_sessions.policy import (
@@ -80,6 +81,7 @@ PAGES: dict[str, tuple[type, ...]] = {
         RowsSnapshot,
         DurableSnapshot,
     ),
+    "gate.md": (),
     "topics.md": (),
     "wire.md": (wire.Role, *get_args(wire.Packet), wire.PacketType),
 }
@@ -97,6 +99,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
         "InvalidValue",
         "InvalidState",
     ),
+    "gate.md": ("CommitGate",),
     "topics.md": (
         "is_valid_topic",
         "is_valid_filter",
@@ -121,6 +124,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
 WITH_MEMBERS: tuple[tuple[str, type], ...] = (
     ("store.md", SessionStore),
     ("store.md", Session),
+    ("gate.md", CommitGate),
     ("topics.md", InboundAliases),
     ("topics.md", OutboundAliases),
     ("wire.md", wire.Decoder),
