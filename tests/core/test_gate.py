@@ -209,6 +209,18 @@ def test_copies_of_a_will_wait_for_its_removal_in_later_outcomes_too(qos: int) -
     assert commit(gate) == (third,)
 
 
+def test_a_will_that_is_published_again_holds_up_no_other() -> None:
+    gate = CommitGate()
+    again, other = (Message("w", payload, 1) for payload in (b"again", b"other"))
+    notices = WillPublished("a", again), WillPublished("b", other)
+    gate.add(Outcome((WillRemoved("a"), WillRemoved("b")), (), notices))
+    gate.take_batch()
+    gate.add(Outcome((WillRemoved("a"),), (), notices[:1]))
+    assert gate.committed(1) == ()
+    assert add(gate, publish("c", again, 0), publish("d", other, 0)) == (publish("d", other, 0),)
+    assert commit(gate) == (publish("c", again, 0),)
+
+
 @pytest.mark.parametrize("protocol_version", [3, 4, 5])
 def test_a_store_sends_copies_of_a_will_with_the_message_that_its_notice_names(
     protocol_version: int,
@@ -509,9 +521,12 @@ def test_rows_that_nothing_waits_for_leave_no_trace_in_a_batch_on_its_way() -> N
     assert gate.committed(1) == (puback("a"),)
 
 
-def test_behind_a_row_that_must_be_written_what_waits_stands_in_one_segment() -> None:
+@pytest.mark.parametrize("change", [SESSION, SessionRemoved(1)])
+def test_behind_a_row_that_must_be_written_what_waits_stands_in_one_segment(
+    change: Change,
+) -> None:
     gate = CommitGate()
-    add(gate, SESSION)
+    add(gate, change)
     for number in range(1, 101):
         add(gate, stored(number), puback(f"c{number}"))
     assert len(gate._open) == 1
