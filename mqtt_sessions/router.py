@@ -301,9 +301,8 @@ class Router(Retaining):
         turn.accepted += accepted
         if late:
             self._offer_late(late, turn)
-            if turn.accepted == before:
-                return ReasonCode.NO_MATCHING_SUBSCRIBERS  # they have all ended
-        return ReasonCode.SUCCESS
+        ended = late and turn.accepted == before  # all of them
+        return ReasonCode.NO_MATCHING_SUBSCRIBERS if ended else ReasonCode.SUCCESS
 
     def _offer_late(self, late: list[tuple[SessionState, Delivery]], turn: Turn) -> None:
         """Law 5: what is due for a receiver comes first, and may end it.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import evolve
 from hypothesis import given
 
 from mqtt_sessions import SessionStore
-from mqtt_sessions.snapshots import StoreSnapshot
 from mqtt_sessions.testing.durable import durable_view
 from tests.core.helpers import World
 from tests.core.histories import STEPS, Life, Step
@@ -27,12 +25,6 @@ def recovered(world: World, now: float | None = None) -> SessionStore:
     return made.store
 
 
-def view(snapshot: StoreSnapshot, cut_at: float) -> StoreSnapshot:
-    """The durable part, sessions that brought policies of their own marked as a journal does."""
-    seen = durable_view(snapshot, cut_at)
-    return evolve(seen, retained=tuple(sorted(seen.retained, key=lambda each: each.received_at)))
-
-
 @given(STEPS)
 def test_rows_come_to_what_was_there(steps: list[Step]) -> None:
     life = Life(durable=True)
@@ -42,4 +34,4 @@ def test_rows_come_to_what_was_there(steps: list[Step]) -> None:
         world.now = max(world.now, world.store.snapshot().now)
         before = world.store.snapshot()
         after = recovered(world).snapshot()
-        assert view(after, world.now) == view(before, world.now)
+        assert durable_view(after, world.now) == durable_view(before, world.now)
