@@ -20,7 +20,7 @@ from mqtt_sessions.journals.contract import JournalError, Quarantined
 from mqtt_sessions.journals.sqlite_bodies import back_of, pack_body, pack_copy
 from mqtt_sessions.journals.sqlite_load import Loading
 from mqtt_sessions.journals.sqlite_rows import REMOVED, STORED, Key
-from mqtt_sessions.journals.sqlite_schema import KEYS, PAGE_SIZE, open_file, wal_of
+from mqtt_sessions.journals.sqlite_schema import KEYS, PAGE_SIZE, index_of, open_file, wal_of
 
 __all__ = ["SQLiteJournal"]
 
@@ -58,8 +58,10 @@ class SQLiteJournal:
         self.path = Path(path)
         self._read_only = read_only
         self._ended = "it is read-only" if read_only else ""
-        self._connection = open_file(self.path, read_only=read_only)
         self._wal = wal_of(self.path)
+        self._was_alone = not self._wal.exists()
+        self._leaves_index = index_of(self.path).exists()
+        self._connection = open_file(self.path, read_only=read_only)
         self._quarantined: list[Quarantined] = []
         self._work = 0
         self._work_until_checkpoint = CHECKPOINT_PAGES
@@ -75,7 +77,9 @@ class SQLiteJournal:
     def load(self) -> Iterator[Stored]:
         """All rows in force; see `Journal.load`."""
         self._quarantined = []
-        return Loading(self._connection, self.path, self._read_only, self._quarantined).rows()
+        return Loading(
+            self._connection, self.path, self._read_only, self._was_alone, self._quarantined
+        ).rows()
 
     def commit(self, batch: Sequence[Change]) -> None:
         """Make a batch durable; see `Journal.commit`."""
@@ -103,6 +107,8 @@ class SQLiteJournal:
             self._connection.close()
         except sqlite3.Error:
             pass  # then they are still in the log
+        if self._read_only and not self._leaves_index:
+            index_of(self.path).unlink(missing_ok=True)
 
     # ---------------------------------------------------------------- one batch
 

@@ -19,7 +19,7 @@ from mqtt_sessions.changes import (
 from mqtt_sessions.journals.contract import JournalUnusable, Quarantined
 from mqtt_sessions.journals.sqlite_bodies import Damaged, unpack_copy
 from mqtt_sessions.journals.sqlite_rows import UNPACK, Columns
-from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of
+from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of, wal_of
 from mqtt_sessions.messages import Delivery
 
 __all__ = ["Loading"]
@@ -35,6 +35,7 @@ class Loading:
         connection: Of the journal.
         path: Of its file, for what is told.
         read_only: Leave damaged rows where they are.
+        was_alone: There was no log when the file was opened, and so nobody else had it open.
         quarantined: Receives what was set aside.
     """
 
@@ -43,12 +44,14 @@ class Loading:
         connection: sqlite3.Connection,
         path: Path,
         read_only: bool,
+        was_alone: bool,
         quarantined: list[Quarantined],
     ) -> None:
         self._connection = connection
         self._path = path
         self._read_only = read_only
         self._quarantined = quarantined
+        self._was_alone = was_alone
         self._sessions: set[int] = set()
         self._messages: dict[int, MessageStored] = {}
         self._damaged: list[tuple[Columns, str]] = []
@@ -75,6 +78,8 @@ class Loading:
                 yield message
             yield from self._deliveries()
             yield from self._exchanges()
+            if self._read_only and self._was_alone and wal_of(self._path).exists():
+                raise JournalUnusable(f"{self._path}: it was opened elsewhere while it was read")
         except sqlite3.Error as error:
             raise JournalUnusable(reason_of(self._path, error)) from error
         finally:

@@ -54,7 +54,11 @@ class ThreadedJournal:
         """
         if self._is_closed:
             raise JournalError("the journal takes no more batches: it is closed")
-        return self._thread.submit(self._commit, batch)
+        future: Future[None] = Future()
+        # Nobody may cancel it any more: later batches rely on this one.
+        future.set_running_or_notify_cancel()
+        self._thread.submit(self._commit, batch, future)
+        return future
 
     def commit(self, batch: Sequence[Change]) -> None:
         """Hand a batch over, and wait until it is durable; see `Journal.commit`."""
@@ -66,11 +70,13 @@ class ThreadedJournal:
         self._thread.shutdown()
         self._journal.close()
 
-    def _commit(self, batch: Sequence[Change]) -> None:
-        if self._failure is not None:
-            raise JournalError("the journal takes no more batches") from self._failure
+    def _commit(self, batch: Sequence[Change], future: Future[None]) -> None:
         try:
+            if self._failure is not None:
+                raise JournalError("the journal takes no more batches") from self._failure
             self._journal.commit(batch)
         except BaseException as error:
-            self._failure = error
-            raise
+            self._failure = self._failure or error
+            future.set_exception(error)
+        else:
+            future.set_result(None)
