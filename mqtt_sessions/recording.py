@@ -299,7 +299,7 @@ class Recorder:
         return row_id, body
 
     def _begin_body(self) -> Body:
-        body = self._body = Body(self.new_id())
+        body = self._body = Body(self.next_id)  # that of its first copy, so that none is left out
         self._copies = 0
         self._first = len(self.changes)
         return body

@@ -364,9 +364,10 @@ def _restore(scale: Scale) -> Iterator[Figure]:
         assert not list(journal.load())
         journal.commit([EpochStored(1, START, START), IdsReserved(1 << 40)])
         row_id = sessions
-        for start in range(0, sessions, 1_000):
+        chunk = min(1_000, sessions)
+        for start in range(0, sessions, chunk):
             changes: list[Change] = []
-            for session_id in range(start + 1, start + 1_001):
+            for session_id in range(start + 1, start + chunk + 1):
                 changes.append(_session(session_id))
                 changes += [
                     SubscriptionStored(session_id, Subscription(f"fleet/{session_id}/{place}/#", 1))
