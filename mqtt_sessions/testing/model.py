@@ -10,8 +10,11 @@ the core but values. Each rule stands under its id, in the module of its subject
 - `model_values`: what is remembered; topics and filters.
 - `model_routing`: who gets a message, what is retained.
 - `model_lifetime`: CONNECT, the end of connections and sessions, wills, time.
-- `model_packets`: what clients send, what the host does.
+- `model_codes`: the reason codes of SUBACK and UNSUBACK.
+- `model_requests`: SUBSCRIBE and UNSUBSCRIBE.
+- `model_packets`: what else clients send, what the host does.
 - `model_replays`: retained messages that a SUBSCRIBE called up.
+- `model_citations`: which statement a PUBLISH breaks that nothing allows.
 - `model_sending`: what may be sent, when, and what it has to say.
 - `model_notices`: drops and bounds, and what is still owed at the end of a step.
 
@@ -86,6 +89,8 @@ class Model(Settling):
         sessions: All sessions, by client id.
         connections: All connections that are not reported lost yet, by name.
         now: The latest instant that was told.
+        is_order_seen: Whether actions on different connections are told in the order in which the
+            subject did them, which cannot be seen of a broker behind sockets.
     """
 
     def __init__(

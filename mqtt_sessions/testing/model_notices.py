@@ -1,4 +1,4 @@
-"""The reference model, part 6: what was told, what was dropped, and what is still owed."""
+"""The reference model, part 9: what was told, what was dropped, and what is still owed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mqtt_sessions.testing.model_values import (
     Disagreement,
     ModelConnection,
     ModelSession,
+    Replay,
     size_in_bytes,
 )
 
@@ -59,7 +60,7 @@ class Settling(Sending):
                 not hold.
         """
         if self._undecided is not None:
-            self._decide(closed=False)
+            self._decide(None)
         for notice in self._dropped:
             self._settle_drop(notice)
         self._settle_retained()
@@ -126,12 +127,16 @@ class Settling(Sending):
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
         if room <= 0:
             return
-        for replay in session.replays:
-            for values in replay.pending.values():
-                if self._is_owed(session, replay, values[0]):
-                    rule = connection.cite("MQTT-3.3.1-9", "MQTT-3.3.1-6")
-                    detail = f"{name} called up {values[0].message}, and it was not sent"
-                    raise Disagreement(rule, detail)
+        called_up = [
+            (values[0], replay)
+            for replay in session.replays
+            for values in replay.pending.values()
+            if self._is_owed(session, replay, values[0])
+        ]
+        # Who sends none of them has not only forgotten to retain a will
+        for copy, replay in sorted(called_up, key=lambda each: each[0].is_will):
+            detail = f"{name} called up {copy.message}, and it was not sent"
+            raise Disagreement(_called_up_rule(connection, replay, copy), detail)
         session.replays.clear()  # all have come to their end
 
     # ------------------------------------------------------------ drops
@@ -362,6 +367,7 @@ class Settling(Sending):
         over = notice.reason in full and self._retained_overflow() is not None
         if message in held and message.qos == 0 and over:
             del self.retained[message.topic_name]  # NN-14.2
+            self._forget(message, ("host", "host"))
             return
         raise Disagreement("host", f"nothing allows this drop: {notice}")
 
@@ -391,6 +397,15 @@ def _differs(copy: Copy, delivery: Delivery) -> int:
     """In how many fields; there may be several copies of one message."""
     same_ids = copy.ids == tuple(sorted(delivery.subscription_ids))
     return (not same_ids) + (copy.retain != delivery.retain)
+
+
+def _called_up_rule(connection: ModelConnection, replay: Replay, copy: Copy) -> str:
+    """Why a retained message is owed."""
+    if copy.is_will:
+        return connection.cite("MQTT-3.1.2-15", "MQTT-3.1.2-17")
+    if connection.protocol_version < 5:
+        return connection.cite("MQTT-3.8.4-3" if replay.again else "MQTT-3.3.1-6")
+    return "MQTT-3.3.1-10" if replay.subscriptions[-1].retain_handling == 1 else "MQTT-3.3.1-9"
 
 
 def _drop_rule(reason: DropReason) -> str:

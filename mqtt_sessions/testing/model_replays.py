@@ -1,4 +1,4 @@
-"""The reference model, part 4: retained messages that a SUBSCRIBE called up.
+"""The reference model, part 6: retained messages that a SUBSCRIBE called up.
 
 They are sent as the window opens, from what is retained then; so what is still owed, and to which
 of several subscriptions a message is due, is looked at when it comes.

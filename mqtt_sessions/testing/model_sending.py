@@ -1,4 +1,4 @@
-"""The reference model, part 5: every packet that the subject sends is held against the rules."""
+"""The reference model, part 8: every packet that the subject sends is held against the rules."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mqtt_sessions.actions import (
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
 from mqtt_sessions.policy import OverlapPolicy
+from mqtt_sessions.testing.model_citations import Citing
 from mqtt_sessions.testing.model_replays import (
     Complaint,
-    Replaying,
     is_message,
     note_newest,
     settle_rivals,
@@ -70,7 +70,7 @@ PROPERTIES = (
 )
 
 
-class Sending(Replaying):
+class Sending(Citing):
     """What may be sent, and when."""
 
     def _observe_action(self, action: Action) -> None:
@@ -80,9 +80,9 @@ class Sending(Replaying):
             self._undecided.actions.append(action)
             if action.connection == self._undecided.connection.name:
                 if isinstance(action, SendDisconnect | CloseConnection):
-                    self._decide(closed=True)
-                elif isinstance(action, SendSuback | SendUnsuback):
-                    self._decide(closed=False)
+                    self._decide(None, closed=self._undecided.close is not None)
+                elif isinstance(action, SendSuback | SendUnsuback | SendPuback | SendPubrec):
+                    self._decide(action)
             return
         connection = self.connections.get(action.connection)
         if connection is None or connection.gone:
@@ -106,13 +106,15 @@ class Sending(Replaying):
             connection.farewell = connection.farewell or isinstance(action, SendDisconnect)
             connection.gone = connection.gone or isinstance(action, CloseConnection)
 
-    def _decide(self, *, closed: bool) -> None:
+    def _decide(self, answer: Action | None, *, closed: bool = False) -> None:
         """It is clear what became of a request, and what was seen meanwhile can be judged."""
         undecided = self._undecided
         assert undecided is not None
         self._undecided = None
-        if undecided.connection.open:
-            (undecided.close if closed else undecided.answer)()
+        if undecided.connection.open and closed and undecided.close is not None:
+            undecided.close()
+        elif undecided.connection.open:
+            undecided.answer(answer)
         for action in undecided.actions:
             self._observe_action(action)
 
@@ -120,6 +122,9 @@ class Sending(Replaying):
 
     def _saw_answer(self, connection: ModelConnection, action: Any) -> None:
         owed = self._owed(connection, action)
+        heir = connection.successor
+        if heir is not None and heir.connack and self.is_order_seen and owed is not None:
+            raise Disagreement("NN-3.1", f"CONNACK went to {heir.name!r} before: {action}")
         late = isinstance(action, CloseConnection) and not connection.open
         if owed is None and late and not self._notices_given:
             return  # NN-5.1: after DISCONNECT, some time
@@ -363,15 +368,6 @@ class Sending(Replaying):
         session.remember(message, "sent")
         return True
 
-    def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
-        closed_at = connection.closed_at
-        if closed_at is not None and closed_at < copy.instant:
-            return False  # it came when the connection had ended
-        if copy.must_go is DropReason.SESSION_ENDED:
-            # Two ends at one instant: what came in that instant may have gone out before
-            return connection.closed_in == self.step and copy.step == self.step
-        return copy.must_go is None
-
     def _first_sent(
         self,
         connection: ModelConnection,
@@ -522,69 +518,6 @@ class Sending(Replaying):
         exchange.sent_at = self.now
         connection.resend.remove(exchange)
         self._gone.append(Gone(session.client_id, exchange.copy, DropReason.TOO_LARGE))
-
-    def _why_not(
-        self, connection: ModelConnection, session: ModelSession, action: SendPublish
-    ) -> Complaint:
-        """The rule that a PUBLISH breaks which stands for no waiting copy."""
-        message = action.delivery.message
-        topic_name = message.topic_name
-        for exchange in session.in_flight:
-            if is_message(action, exchange.copy):
-                if exchange.phase == AWAITING_PUBCOMP:
-                    rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
-                    return rule, f"the receiver has it: {action}"
-                return connection.cite("MQTT-4.4.0-1"), f"it is in flight already: {action}"
-        for copy in session.queue:
-            if is_message(action, copy) and copy.must_go is not None:
-                rule = {DropReason.EXPIRED: "MQTT-3.3.2-5"}.get(copy.must_go, "host")
-                return rule, f"it was dropped as {copy.must_go.value}: {action}"
-            if is_message(action, copy) and not self._is_sendable(connection, copy):
-                return "host", f"the connection had ended when it came: {action}"
-        for each in session.replays:
-            for copy in each.pending.get(topic_name, ()):
-                if not is_message(action, copy):
-                    continue
-                own = copy.publisher == session.client_id
-                if own and all(one.no_local for one in each.subscriptions):
-                    return "NN-14.5", f"its own message, under No Local: {action}"
-                return "MQTT-3.3.2-5", f"it has expired: {action}"
-        return self._why_never(connection, session, message, action)
-
-    def _why_never(
-        self,
-        connection: ModelConnection,
-        session: ModelSession,
-        message: Message,
-        action: SendPublish,
-    ) -> Complaint:
-        known = (message.topic_name, message.payload)
-        fate = session.past.get(known)
-        if fate is None and known in self._withheld:
-            return self._withheld[known], f"it was not to be handed on: {action}"
-        if fate == "own will":
-            return "NN-4.9", f"its own will, under No Local: {action}"
-        if fate == "no local":
-            return "MQTT-3.8.3-3", f"its own message, under No Local: {action}"
-        if fate == "expired":
-            return "MQTT-3.3.2-5", f"it has expired: {action}"
-        if fate == "dropped":
-            return "host", f"it was told to be dropped: {action}"
-        wanted = [each for each in session.subscriptions if matches(each, message.topic_name)]
-        if fate is None and not wanted:
-            if any(matches(each, message.topic_name) for each in session.unsubscribed):
-                return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
-            hidden = message.topic_name.removeprefix("$")
-            if hidden != message.topic_name and any(
-                each[0] in "+#" and matches(each, hidden) for each in session.subscriptions
-            ):
-                return connection.cite("MQTT-4.7.2-1"), f"a wildcard does not match: {action}"
-            return connection.cite("MQTT-3.3.2-3"), f"no filter matches: {action}"
-        if action.delivery.retain and message.topic_name in self.retained:
-            return connection.cite("MQTT-3.3.1-10", "MQTT-3.3.1-9"), f"not called up: {action}"
-        if fate is not None:
-            return "NN-12.3", f"it was {fate} already: {action}"
-        return connection.cite("MQTT-3.3.2-3"), f"nobody published it: {action}"
 
 
 def _is_reordered(one: Message, other: Message) -> bool:

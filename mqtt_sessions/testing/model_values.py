@@ -65,7 +65,8 @@ def cite(version: int, v5: str, v3: str | None = None) -> str:
     """The id of a rule in the standard that a connection speaks."""
     if version == 5:
         return v5
-    return f"3.1.1 {v5 if v3 is None else v3}"
+    rule = v5 if v3 is None else v3
+    return f"3.1.1 {rule}" if rule.startswith("MQTT-") else rule
 
 
 # ---------------------------------------------------------------- topics
@@ -264,6 +265,7 @@ class Replay:
         sent: Serials of what was sent.
         excused: Topics that need not be sent: it is open whether a live message that was sent is
             the newer one, or the one that a twin is credited with was this one's.
+        again: The subscription replaced one of its filter.
         twins: Topics with which this one is credited, and another that called up the same.
         optional: The subscription is gone or was replaced: may be sent, or not [NN-12.7].
         serial: Publications up to this one came before.
@@ -278,6 +280,7 @@ class Replay:
     excused: list[str] = Factory(list)
     twins: list[tuple[str, Replay]] = Factory(list)
     optional: bool = False
+    again: bool = False
 
     @property
     def topic_filter(self) -> str:
@@ -319,18 +322,18 @@ class Owed:
 
 @define(eq=False)
 class Undecided:
-    """A request that a server may answer or close the connection for [NN-5.3].
+    """A request that a server may answer in several ways, or close the connection for.
 
     Attributes:
         connection: Where it came from.
-        answer: What follows if it is answered.
-        close: What follows if the connection is closed.
+        answer: What follows if it is answered; takes the answer, None: there was none.
+        close: What follows if the connection is closed; None: it may not be.
         actions: What was seen before it was clear.
     """
 
     connection: ModelConnection
-    answer: Callable[[], None]
-    close: Callable[[], None]
+    answer: Callable[[Any], None]
+    close: Callable[[], None] | None
     actions: list[Action] = Factory(list)
 
 
@@ -381,6 +384,7 @@ class ModelConnection:
         rerelease: Exchanges whose PUBREL is to be sent again, in order.
         closed_in: Step in which it ended.
         closed_at: Instant of what ended it.
+        successor: The connection that took it over.
     """
 
     name: Hashable
@@ -403,6 +407,7 @@ class ModelConnection:
     rerelease: list[Exchange] = Factory(list)
     closed_in: int | None = None
     closed_at: float | None = None
+    successor: ModelConnection | None = None
 
     def cite(self, v5: str, v3: str | None = None) -> str:
         """The rule's id in this connection's version."""
@@ -415,6 +420,7 @@ class ModelSession:
 
     Attributes:
         client_id: The key [MQTT-3.1.3-2].
+        version: Protocol version of its latest connection, whose statements bind for its will.
         principal: Whom it is bound to.
         policy: Policy in force.
         limits: Limits in force.
@@ -442,6 +448,7 @@ class ModelSession:
     principal: str | None
     policy: ExpiryPolicy
     limits: SessionLimits
+    version: int = 5
     own_limits: bool = False
     connection: ModelConnection | None = None
     interval: float | None = 0

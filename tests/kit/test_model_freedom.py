@@ -251,7 +251,7 @@ def test_an_expired_message_is_not_sent_and_its_deadline_is_known() -> None:
 
 def test_a_will_is_due_at_its_instant_and_not_before() -> None:
     will = Message("t", b"gone", 0)
-    for seconds, rule in ((4.0, "MQTT-3.3.2-3"), (5.0, None)):
+    for seconds, rule in ((4.0, "MQTT-3.1.2-8"), (5.0, None)):
         table = Table()
         table.connect("s")
         table.subscribe("s", Subscription("t"))
