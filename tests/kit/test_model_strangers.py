@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 from itertools import product
 
 import pytest
+from attrs import evolve
 
 from mqtt_sessions import (
     ClientConnected,
@@ -20,12 +21,18 @@ from mqtt_sessions import (
     PubackReceived,
     PublishReceived,
     PubrecReceived,
+    PubrelReceived,
     ReasonCode,
     SendConnack,
     SendDisconnect,
+    SendPuback,
+    SendPubcomp,
     SendPublish,
+    SendPubrec,
     SendPubrel,
+    SendSuback,
     SendUnsuback,
+    SessionCreated,
     SessionLimits,
     SessionStore,
     SubscribeReceived,
@@ -366,3 +373,142 @@ def test_a_server_that_closes_on_its_own_breaks_no_statement() -> None:
     with pytest.raises(Disagreement) as found:
         table.step(MessagePublished(Message("t")), CloseConnection("a", OK))
     assert found.value.rule == "host"
+
+
+# ---------------------------------------------------------------- identifiers in use
+
+
+def held(version: int) -> Table:
+    """A client whose inbound QoS 2 exchange holds identifier 7, and somebody who listens."""
+    table = Table()
+    for name in ("a", "s"):
+        table.connect(name, version)
+        table.subscribe(name, Subscription("t" if name == "s" else "u", 1))
+    held_one = Message("x", b"held", 2)
+    table.step(PublishReceived("a", held_one, 7), SendPubrec("a", 7, OK))
+    return table
+
+
+MINE = Message("t", b"mine", 1)
+IN_USE = ReasonCode.PACKET_IDENTIFIER_IN_USE
+USES = {
+    "PUBLISH": (
+        PublishReceived("a", MINE, 7),
+        [SendPuback("a", 7, IN_USE)],
+        [sent("s", MINE, 1), SendPuback("a", 7, OK)],
+    ),
+    "SUBSCRIBE": (
+        SubscribeReceived("a", 7, (Subscription("v", 1), Subscription("w", 0))),
+        [SendSuback("a", 7, (IN_USE, IN_USE))],
+        [SendSuback("a", 7, (ReasonCode.GRANTED_QOS_1, OK))],
+    ),
+    "UNSUBSCRIBE": (
+        UnsubscribeReceived("a", 7, ("u",)),
+        [SendUnsuback("a", 7, (IN_USE,))],
+        [SendUnsuback("a", 7, (OK,))],
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("version", [5, 4])
+def test_an_identifier_in_use_is_refused_or_taken_or_ends_the_connection(
+    use: str, version: int
+) -> None:
+    """NN-6.5."""
+    event, refused, taken = USES[use]
+    close = [CloseConnection("a", IN_USE)]
+    told = [SendDisconnect("a", ReasonCode.PROTOCOL_ERROR), *close]
+    for outputs in (taken, close, refused if version == 5 else close, told if version == 5 else []):
+        if not outputs:
+            continue
+        table = held(version)
+        table.step(event, *outputs)
+        if outputs is not close and outputs is not told:
+            release = SendPubcomp("a", 7, OK)
+            table.step(PubrelReceived("a", 7), release)  # the exchange is untouched
+    with pytest.raises(Disagreement):
+        held(version).step(event)
+
+
+def test_what_is_refused_as_in_use_is_not_done() -> None:
+    for use in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        event, refused, _ = USES[use]
+        table = held(5)
+        table.step(event, *refused)
+        assert list(table.model.sessions["a"].subscriptions) == ["u"]
+    event, refused, _ = USES["PUBLISH"]
+    table = held(5)
+    with pytest.raises(Disagreement) as found:
+        table.step(event, *refused, sent("s", MINE, 1))
+    assert found.value.rule == "NN-6.5"
+
+
+# ---------------------------------------------------------------- grants
+
+FAILED = ReasonCode.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize("granted", [0, 1, 2])
+@pytest.mark.parametrize("version", [5, 4, 3])
+def test_less_may_be_granted_than_was_asked_for(version: int, granted: int) -> None:
+    """MQTT-3.8.4-7, 3.1.1 MQTT-3.8.4-6; what is granted is what is delivered."""
+    kept, live = Message("t", b"kept", 2, retain=True), Message("t", b"live", 2)
+    table = Table()
+    table.connect("s", version)
+    table.step(MessagePublished(kept))
+    outputs = [
+        evolve(sent("s", each, number if granted else None), delivery=Delivery(each, granted, old))
+        for number, (each, old) in enumerate(((kept, True), (live, False)), 1)
+    ]
+    suback = SendSuback("s", 1, (ReasonCode(granted),))
+    table.step(SubscribeReceived("s", 1, (Subscription("t", 2),)), outputs[0], suback)
+    table.step(MessagePublished(live), outputs[1])
+    assert table.model.sessions["s"].subscriptions["t"].qos == granted
+
+
+@pytest.mark.parametrize(("version", "code"), [(5, 0x87), (5, 0x80), (5, 0x97), (4, 0x80)])
+def test_a_subscription_may_be_refused(version: int, code: int) -> None:
+    """MQTT-3.8.4-7."""
+    table = Table()
+    table.connect("s", version)
+    table.subscribe("s", Subscription("t", 1))
+    table.step(MessagePublished(Message("u", b"kept", 1, retain=True)))
+    wanted = Subscription("t", 2), Subscription("u", 1)
+    codes = ReasonCode(code), ReasonCode(code)
+    table.step(SubscribeReceived("s", 1, wanted), SendSuback("s", 1, codes))
+    # what was there is not altered
+    assert [each.qos for each in table.model.sessions["s"].subscriptions.values()] == [1]
+    table.step(MessagePublished(MINE), sent("s", MINE, 1))
+    with pytest.raises(Disagreement) as found:
+        table.step(MessagePublished(Message("u", b"1", 1)), sent("s", Message("u", b"1", 1), 2))
+    assert found.value.rule == ("MQTT-3.3.2-3" if version == 5 else "3.1.1 MQTT-3.3.2-3")
+
+
+@pytest.mark.parametrize("code", [1, 0x80])
+def test_a_store_that_gives_notices_grants_what_was_asked_for(code: int) -> None:
+    """This library has a limit for it, and refuses nothing on its own."""
+    table = Table()
+    connack = SendConnack("s", False, OK, receive_maximum=100)
+    table.step(ClientConnected("s", "s"), connack, SessionCreated("s"))
+    table.model.handle(SubscribeReceived("s", 1, (Subscription("t", 2),)), 0.0)
+    with pytest.raises(Disagreement) as found:
+        table.model.observe(SendSuback("s", 1, (ReasonCode(code),)))
+    assert found.value.rule == "host"
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_filter_that_stands_twice_calls_up_once_or_twice(copies: int) -> None:
+    """MQTT-3.8.4-5."""
+    kept = Message("t", b"1", 1, retain=True)
+    table = Table()
+    table.connect("s")
+    table.step(MessagePublished(kept))
+    outputs = [
+        sent("s", kept, number, retain=True, is_retained=True) for number in range(1, copies + 1)
+    ]
+    twice = Subscription("t", 1), Subscription("t", 1)
+    codes = ReasonCode.GRANTED_QOS_1, ReasonCode.GRANTED_QOS_1
+    table.step(SubscribeReceived("s", 1, twice), *outputs, SendSuback("s", 1, codes))
+    with pytest.raises(Disagreement):
+        table.step(PubackReceived("s", 1), sent("s", kept, 9, retain=True, is_retained=True))
