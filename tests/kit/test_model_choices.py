@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from mqtt_sessions import (
+    Action,
     ClientConnected,
     CloseConnection,
     ConnectionCongested,
@@ -15,6 +16,7 @@ from mqtt_sessions import (
     ConnectionWritable,
     Delivery,
     DropReason,
+    Event,
     MalformedPacketReceived,
     Message,
     MessageDropped,
@@ -43,6 +45,7 @@ from mqtt_sessions import (
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.model import Disagreement
 
+from .model_mutants import Broken
 from .test_model_freedom import Table, sent
 
 OK = ReasonCode.SUCCESS
@@ -358,13 +361,43 @@ def test_of_two_at_one_instant_the_one_published_last_is_the_newer() -> None:
     with pytest.raises(Disagreement) as found:
         two_of_a_topic(old, new).step(ConnectionWritable("s"), *live)
     assert found.value.rule == "MQTT-3.3.1-9"
-    kept, live_one = Message("t", b"1", 1, retain=True), Message("t", b"2", 1)
-    late = sent("s", kept, 3, retain=True, is_retained=True)
+
+
+KEPT, LIVE = Message("t", b"1", 1, retain=True), Message("t", b"2", 1)
+LATE = sent("s", KEPT, 3, retain=True, is_retained=True)
+
+
+class RetainedLate(Broken):
+    """An old value overwrites the new one."""
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        return [*actions, LATE] if isinstance(event, ConnectionWritable) else actions
+
+
+def test_a_retained_message_does_not_follow_a_newer_live_one() -> None:
+    """NN-14.6."""
+    judge = Judge(RetainedLate())
+    judge.feed(ClientConnected("s", "s"), 0.0)
+    judge.feed(SubscribeReceived("s", 1, (Subscription("t", 1),)), 0.0)
+    judge.feed(ConnectionCongested("s"), 0.0)
+    for message in (KEPT, LIVE):
+        judge.feed(MessagePublished(message), 0.0)
+    judge.feed(SubscriptionsAdded("s", (Subscription("t", 1),)), 0.0)
     with pytest.raises(Disagreement) as found:
-        two_of_a_topic(kept, live_one).step(
-            ConnectionWritable("s"), sent("s", kept, 1), sent("s", live_one, 2), late
-        )
+        judge.feed(ConnectionWritable("s"), 0.0)
     assert found.value.rule == "NN-14.6"
+
+
+def test_a_stranger_may_send_the_older_retained_message_last_but_once() -> None:
+    """NN-14.6 is a choice."""
+    live = [sent("s", KEPT, 1), sent("s", LIVE, 2)]
+    two_of_a_topic(KEPT, LIVE).step(ConnectionWritable("s"), *live)
+    two_of_a_topic(KEPT, LIVE).step(ConnectionWritable("s"), *live, LATE)
+    with pytest.raises(Disagreement) as found:
+        two_of_a_topic(KEPT, LIVE).step(
+            ConnectionWritable("s"), *live, LATE, evolve(LATE, packet_id=4)
+        )
+    assert found.value.rule == "MQTT-4.4.0-1"  # it is in flight
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5])
