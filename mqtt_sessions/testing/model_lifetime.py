@@ -421,7 +421,9 @@ class Lifetime(Routing):
         for copy in session.queue:
             if copy.doubtful and not doubtful:
                 continue
-            if copy.expires_at is not None and copy.must_go is None and not copy.fleeting:
+            if copy.expires_at is None or copy.must_go is not None:
+                continue
+            if not copy.fleeting or copy.expires_at < self.now:
                 found.append((copy.expires_at, 0, _bind(_expire, copy)))
         for packet_id, at in session.inbound.items():
             if at is not None:

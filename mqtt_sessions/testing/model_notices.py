@@ -270,6 +270,9 @@ class Settling(Sending):
 
     def _has_to_go(self, session: ModelSession, copy: Copy) -> DropReason | None:
         connection = session.connection
+        if copy.fleeting and not self._notices_given:
+            copy.doubtful = True  # NN-9.4: it may go out at its instant, or not at all
+            return None
         if copy.fleeting:
             self._check_offered(session, copy)
             return DropReason.EXPIRED

@@ -308,6 +308,8 @@ class Routing:
             rivals = [each for each in (old.copy, *old.rivals) if is_order_open(each, arrived)]
         if clears:
             self._forget(message, EMPTY if message.payload == b"" else EXPIRED)
+            if message.payload != b"" and old is not None and not self._notices_given:
+                rivals = [old.copy, *old.rivals]  # NN-9.4: what expires at once may count as none
             if rivals:
                 self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from itertools import product
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -512,3 +513,51 @@ def test_a_filter_that_stands_twice_calls_up_once_or_twice(copies: int) -> None:
     table.step(SubscribeReceived("s", 1, twice), *outputs, SendSuback("s", 1, codes))
     with pytest.raises(Disagreement):
         table.step(PubackReceived("s", 1), sent("s", kept, 9, retain=True, is_retained=True))
+
+
+# ---------------------------------------------------------------- an interval of 0
+
+AT_ONCE = Message("t", b"now", 1, message_expiry_interval=0)
+
+
+def waiting_for(*outputs: Any, quota: int = 10) -> Table:
+    table = Table()
+    table.connect("s", receive_maximum=quota)
+    table.subscribe("s", Subscription("t", 1))
+    table.step(MessagePublished(Message("t", b"first", 1)), sent("s", Message("t", b"first", 1), 1))
+    table.step(MessagePublished(AT_ONCE), *outputs)
+    return table
+
+
+def test_a_message_that_expires_at_once_reaches_those_who_can_take_it_or_nobody() -> None:
+    """NN-9.4."""
+    waiting_for(sent("s", AT_ONCE, 2))
+    waiting_for()
+    table = waiting_for(quota=1)
+    table.step(PubackReceived("s", 1), sent("s", AT_ONCE, 2))  # at the very instant
+    for outputs in ([], [sent("s", AT_ONCE, 2)]):
+        table = waiting_for(quota=1)
+        table.wait(0.5)
+        assert table.model.next_deadline_at is None
+        with pytest.raises(Disagreement) if outputs else nullcontext() as found:
+            table.step(PubackReceived("s", 1), *outputs)
+        if found is not None:
+            assert found.value.rule == "MQTT-3.3.2-5"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_expires_at_once_may_take_the_place_of_what_is_retained(kept: bool) -> None:
+    old = Message("t", b"old", 1, retain=True)
+    table = Table()
+    table.connect("s")
+    table.step(MessagePublished(old))
+    table.step(MessagePublished(evolve(AT_ONCE, retain=True)))
+    outputs = [sent("s", old, 1, retain=True, is_retained=True)] if kept else []
+    suback = SendSuback("s", 1, (ReasonCode.GRANTED_QOS_1,))
+    table.step(SubscribeReceived("s", 1, (Subscription("t", 1),)), suback, *outputs)
+    table = Table()
+    table.connect("s")
+    table.step(MessagePublished(evolve(AT_ONCE, retain=True)))
+    expired = sent("s", AT_ONCE, 1, retain=True, is_retained=True)
+    with pytest.raises(Disagreement):
+        table.step(SubscribeReceived("s", 1, (Subscription("t", 1),)), suback, expired)
