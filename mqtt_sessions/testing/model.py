@@ -15,7 +15,8 @@ the core but values. Each rule stands under its id, in the module of its subject
 - `model_packets`: what else clients send, what the host does.
 - `model_replays`: retained messages that a SUBSCRIBE called up.
 - `model_citations`: which statement a PUBLISH breaks that nothing allows.
-- `model_sending`: what may be sent, when, and what it has to say.
+- `model_copies`: what a PUBLISH says, and how many copies of a message there are.
+- `model_sending`: what may be sent, and when.
 - `model_notices`: drops and bounds, and what is still owed at the end of a step.
 
 What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what

@@ -1,4 +1,4 @@
-"""The reference model, part 9: what was told, what was dropped, and what is still owed."""
+"""The reference model, part 10: what was told, what was dropped, and what is still owed."""
 
 from __future__ import annotations
 
@@ -127,6 +127,7 @@ class Settling(Sending):
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
         if room <= 0:
             return
+        self._settle_overlaps(connection, session)
         called_up = [
             (values[0], replay)
             for replay in session.replays
@@ -324,6 +325,8 @@ class Settling(Sending):
                 raise Disagreement("host", f"{what}, the bound is {most} and {held} bytes")
             for copy in session.queue:
                 copy.doubtful = True
+            for overlap in session.overlaps:
+                overlap.merged.doubtful = True
         for copy in list(session.queue):
             if copy.overtaken and copy.doubtful:
                 session.queue.remove(copy)

@@ -24,6 +24,7 @@ from mqtt_sessions.testing.model_values import (
     Gone,
     ModelConnection,
     ModelSession,
+    Overlap,
     Owed,
     Replay,
     Retained,
@@ -251,12 +252,27 @@ class Routing:
                 self._enqueue(session, arrived, found)
                 session.queue[-1].doubtful = True  # NN-4.9: No Local need not speak of wills
             return bool(found)
-        if self.options.overlap is OverlapPolicy.MERGE:
+        if len(kept) > 1 and not self._notices_given:
+            self._enqueue_either(session, arrived, kept)
+        elif self.options.overlap is OverlapPolicy.MERGE:
             self._enqueue(session, arrived, kept)  # MQTT-3.3.4-2, -4
         else:
             for each in kept:
                 self._enqueue(session, arrived, [each])  # MQTT-3.3.4-5
         return True
+
+    def _enqueue_either(
+        self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]
+    ) -> None:
+        """NN-12.3: one copy is the minimum; there may be one for each match."""
+        before = len(session.queue)
+        for some in (subscriptions, *([each] for each in subscriptions)):
+            self._enqueue(session, arrived, some)
+        merged, *singles = session.queue[before:]
+        merged.overlap = Overlap(merged, singles)
+        for copy in singles:
+            copy.overlap = merged.overlap
+            copy.doubtful = True
 
     def _enqueue(
         self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]

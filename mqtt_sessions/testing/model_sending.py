@@ -1,4 +1,4 @@
-"""The reference model, part 8: every packet that the subject sends is held against the rules."""
+"""The reference model, part 9: every packet that the subject sends is held against the rules."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from mqtt_sessions.actions import (
     SendSuback,
     SendUnsuback,
 )
-from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
-from mqtt_sessions.policy import OverlapPolicy
-from mqtt_sessions.testing.model_citations import Citing
+from mqtt_sessions.testing.model_copies import Copies
 from mqtt_sessions.testing.model_replays import (
     Complaint,
     is_message,
@@ -61,16 +59,9 @@ UNASKED = {
 }
 SENT_MAYBE_TWICE = "sent, and may come once more"
 ACKNOWLEDGEMENTS = (SendPuback, SendPubrec, SendPubrel, SendPubcomp, SendUnsuback)
-PROPERTIES = (
-    ("payload_format_indicator", "MQTT-3.3.2-4"),
-    ("response_topic", "MQTT-3.3.2-15"),
-    ("correlation_data", "MQTT-3.3.2-16"),
-    ("user_properties", "MQTT-3.3.2-17"),
-    ("content_type", "MQTT-3.3.2-20"),
-)
 
 
-class Sending(Citing):
+class Sending(Copies):
     """What may be sent, and when."""
 
     def _observe_action(self, action: Action) -> None:
@@ -404,6 +395,7 @@ class Sending(Citing):
                 if older and earlier.key == copy.key and earlier.must_go is None:
                     earlier.overtaken = True  # MQTT-4.6.0-5, unless it is told to be dropped
             session.queue.remove(copy)
+            self._note_overlap(connection, session, copy, action)
             for each in session.replays:
                 note_newest(each.superseded, copy)
                 entry = self.retained.get(topic_name)
@@ -426,80 +418,6 @@ class Sending(Citing):
             )
         )
 
-    # ------------------------------------------------------------ what a PUBLISH says
-
-    def _compare(
-        self,
-        connection: ModelConnection,
-        action: SendPublish,
-        copy: Copy,
-        again: Exchange | None = None,
-    ) -> Complaint | None:
-        """Each field against the copy, under the rule of the field."""
-        delivery = action.delivery
-        if delivery.qos != copy.qos:
-            return connection.cite(
-                "MQTT-3.8.4-8", "MQTT-3.8.4-6"
-            ), f"the QoS is {copy.qos}: {action}"
-        # NN-2.8: a 3.x client gets live messages with RETAIN 0
-        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
-        open_retain = copy.mixed and not self._notices_given  # NN-12.4
-        same_as_before = again is not None and delivery.retain == again.retain
-        if delivery.retain != retain and not (same_as_before or open_retain):
-            return self._retain_rule(connection, copy), f"RETAIN is {int(retain)}: {action}"
-        if self._too_large(connection, copy):
-            return "MQTT-3.1.2-24", f"larger than {connection.maximum_packet_size}: {action}"
-        if connection.protocol_version < 5:
-            return None  # no properties
-        given = tuple(sorted(delivery.subscription_ids))
-        if given not in self._right_ids(connection, copy):
-            rule = "MQTT-3.3.4-5" if len(copy.ids) == 1 else "MQTT-3.3.4-4"
-            return rule, f"the Subscription Identifiers are {copy.ids}: {action}"
-        for name, rule in PROPERTIES:
-            value = getattr(copy.message, name)
-            if name == "user_properties" and _is_reordered(delivery.message, copy.message):
-                return "MQTT-3.3.2-18", f"{name} is {value!r}: {action}"
-            if getattr(delivery.message, name) != value:
-                return rule, f"{name} is {value!r}: {action}"
-        left = copy.left(self.now)
-        allowed: list[int | None] = [left]
-        if again is not None and left is not None:
-            allowed = [max(left, 1), again.told]  # NN-8.6
-            if copy.told == 0:
-                allowed.append(0)
-        if left is not None and not self._notices_given:
-            allowed.append(max(left - 1, 0))  # NN-9.4: which way it is rounded is free
-        if action.message_expiry_interval not in allowed:
-            return "MQTT-3.3.2-6", f"the interval is {allowed[0]}: {action}"
-        return None
-
-    def _right_ids(self, connection: ModelConnection, copy: Copy) -> list[tuple[int, ...]]:
-        """Those of the subscriptions of then, or the current ones [NN-8.5]."""
-        session = connection.session
-        assert session is not None
-        own = copy.publisher == session.client_id
-        matching = [
-            each
-            for name, each in session.subscriptions.items()
-            if matches(name, copy.message.topic_name) and not (own and each.no_local)
-        ]
-        its = [each for each in matching if each.topic_filter in copy.filters]
-        found = [copy.ids]
-        for some in (its, [] if its and self.options.overlap is OverlapPolicy.EACH else matching):
-            ids = sorted(each.subscription_id for each in some if each.subscription_id is not None)
-            found.append(tuple(ids))
-        if self._notices_given:
-            return found
-        # 3.3.4: that equal ones repeat is not a numbered statement
-        return found + [tuple(sorted(set(ids))) for ids in found]
-
-    def _retain_rule(self, connection: ModelConnection, copy: Copy) -> str:
-        if copy.is_retained:
-            return connection.cite("NN-12.6", "MQTT-3.3.1-8")
-        if copy.mixed:
-            return "NN-12.4"
-        return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
-
     def _give_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
     ) -> None:
@@ -518,9 +436,3 @@ class Sending(Citing):
         exchange.sent_at = self.now
         connection.resend.remove(exchange)
         self._gone.append(Gone(session.client_id, exchange.copy, DropReason.TOO_LARGE))
-
-
-def _is_reordered(one: Message, other: Message) -> bool:
-    """Whether two have the same user properties in another order."""
-    given, wanted = one.user_properties, other.user_properties
-    return given != wanted and sorted(given) == sorted(wanted)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, field
 
 from mqtt_sessions.actions import Action
 from mqtt_sessions.messages import Message, Will
@@ -28,6 +28,7 @@ __all__ = [
     "Gone",
     "ModelConnection",
     "ModelSession",
+    "Overlap",
     "Owed",
     "Replay",
     "Retained",
@@ -161,6 +162,7 @@ class Copy:
             the subject does not tell.
         mixed: Only some of its subscriptions have Retain As Published.
         filters: Of the subscriptions that it is due to, without those that were removed since.
+        overlap: Where it is open whether there is one copy for several subscriptions.
     """
 
     message: Message
@@ -181,6 +183,7 @@ class Copy:
     doubtful: bool = False
     mixed: bool = False
     filters: list[str] = Factory(list)
+    overlap: Overlap | None = field(default=None, repr=False)
 
     @property
     def key(self) -> tuple[str | None, str, int]:
@@ -207,6 +210,25 @@ def is_order_open(first: Copy, second: Copy) -> bool:
     """
     at_once = first.step == second.step and first.instant == second.instant
     return at_once and first.publisher != second.publisher
+
+
+@define(eq=False)
+class Overlap:
+    """Overlapping subscriptions of who may send one copy, or one for each [NN-12.3].
+
+    Attributes:
+        merged: The one copy.
+        singles: One for each match.
+        sent: What was sent of these.
+        sent_on: Where the first was sent.
+        is_whole: What was sent may have been the one copy.
+    """
+
+    merged: Copy
+    singles: list[Copy]
+    sent: list[Copy] = Factory(list)
+    sent_on: ModelConnection | None = None
+    is_whole: bool = False
 
 
 @define(eq=False)
@@ -435,6 +457,7 @@ class ModelSession:
         in_flight: What was sent and is not settled, in the order of first sending.
         inbound: Identifiers of received QoS 2 messages: when each is forgotten, None: at PUBREL.
         replays: Retained messages still to be sent, one for each SUBSCRIBE that called them up.
+        overlaps: Those of which a copy was sent.
         past: What became of messages, by topic and payload; to say why one may not be sent.
         unsubscribed: Filters that it had.
         perhaps: By filter what a request may have made (None: removed) before it ended the
@@ -460,6 +483,7 @@ class ModelSession:
     in_flight: list[Exchange] = Factory(list)
     inbound: dict[int, float | None] = Factory(dict)
     replays: list[Replay] = Factory(list)
+    overlaps: list[Overlap] = Factory(list)
     past: dict[tuple[str, bytes], str] = Factory(dict)
     unsubscribed: list[str] = Factory(list)
     perhaps: dict[str, Subscription | None] = Factory(dict)

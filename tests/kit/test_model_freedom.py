@@ -22,7 +22,6 @@ from mqtt_sessions import (
     MessageDropped,
     MessagePublished,
     Notice,
-    OverlapPolicy,
     PubackReceived,
     PublishReceived,
     PubrecReceived,
@@ -296,23 +295,6 @@ def test_a_5_0_client_is_told_why() -> None:
     close = CloseConnection("a", ReasonCode.SESSION_TAKEN_OVER)
     connack = SendConnack("again", False, OK, receive_maximum=100)
     table.step(event, taken, close, connack)
-
-
-def test_overlaps_make_one_copy_or_one_for_each_as_the_host_wants() -> None:
-    message = Message("t", b"1", 1)
-    merged = [sent("s", message, 1, subscription_ids=(1, 2))]
-    each = [sent("s", message, number, subscription_ids=(number,)) for number in (1, 2)]
-    for overlap, right, wrong in (
-        (OverlapPolicy.MERGE, merged, each),
-        (OverlapPolicy.EACH, each, merged),
-    ):
-        table = Table(options=ServerOptions(overlap=overlap))
-        table.connect("s")
-        one, two = Subscription("t", 1, subscription_id=1), Subscription("#", 1, subscription_id=2)
-        table.subscribe("s", one, two)
-        table.step(MessagePublished(message), *right)
-        with pytest.raises(Disagreement):
-            table.step(MessagePublished(Message("t", b"2", 1)), *wrong)
 
 
 def test_what_cannot_happen_is_the_drivers_fault() -> None:

@@ -561,3 +561,88 @@ def test_what_expires_at_once_may_take_the_place_of_what_is_retained(kept: bool)
     expired = sent("s", AT_ONCE, 1, retain=True, is_retained=True)
     with pytest.raises(Disagreement):
         table.step(SubscribeReceived("s", 1, (Subscription("t", 1),)), suback, expired)
+
+
+# ---------------------------------------------------------------- overlapping subscriptions
+
+
+TWICE = Message("t", b"2", 2)
+
+
+def overlapping(version: int) -> Table:
+    """Two subscriptions that match, of different QoS and with identifiers of their own."""
+    table = Table()
+    table.connect("s", version)
+    numbers = (1, 2) if version == 5 else (None, None)
+    both = [
+        Subscription(each, qos, subscription_id=number)
+        for each, qos, number in zip(("t", "#"), (2, 0), numbers, strict=True)
+    ]
+    table.subscribe("s", *both)
+    return table
+
+
+def copies(version: int, *wanted: tuple[int, tuple[int, ...]]) -> list[SendPublish]:
+    """Copies of one message, by QoS and identifiers."""
+    return [
+        SendPublish(
+            "s",
+            Delivery(TWICE, qos, subscription_ids=ids if version == 5 else ()),
+            number if qos else None,
+            False,
+            None,
+        )
+        for number, (qos, ids) in enumerate(wanted, 1)
+    ]
+
+
+WHOLE, HIGH, LOW = (2, (1, 2)), (2, (1,)), (0, (2,))
+
+
+@pytest.mark.parametrize("wanted", [[WHOLE], [HIGH, LOW], [LOW, HIGH]])
+@pytest.mark.parametrize("version", [5, 4, 3])
+def test_overlaps_make_one_copy_or_one_for_each(version: int, wanted: list[Any]) -> None:
+    """NN-12.3."""
+    table = overlapping(version)
+    table.step(MessagePublished(TWICE), *copies(version, *wanted))
+    assert not table.model.sessions["s"].queue
+    with pytest.raises(Disagreement):
+        table.step(MessagePublished(Message("$x")), *copies(version, LOW))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "v5", "v4"),
+    [
+        ([], "MQTT-4.5.0-1", "3.1.1 MQTT-4.5.0-1"),
+        ([LOW], "MQTT-3.3.4-2", "3.1.1 MQTT-3.3.5-1"),
+        ([HIGH], "MQTT-3.3.4-4", None),
+        ([WHOLE, LOW], "MQTT-4.4.0-1", None),
+        ([WHOLE, WHOLE], "MQTT-4.4.0-1", "3.1.1 MQTT-3.8.4-6"),
+        ([HIGH, LOW, LOW], "MQTT-4.4.0-1", "3.1.1 MQTT-4.4.0-1"),
+        ([HIGH, (0, (1, 2))], "MQTT-3.3.4-5", None),
+    ],
+)
+@pytest.mark.parametrize("version", [5, 4])
+def test_overlaps_make_no_more_and_no_less(
+    version: int, wanted: list[Any], v5: str, v4: str | None
+) -> None:
+    rule = v5 if version == 5 else v4
+    table = overlapping(version)
+    with nullcontext() if rule is None else pytest.raises(Disagreement) as found:
+        table.step(MessagePublished(TWICE), *copies(version, *wanted))
+    if found is not None:
+        assert found.value.rule == rule
+
+
+def test_one_copy_for_each_may_come_as_the_window_opens() -> None:
+    low = Subscription("t", 1, subscription_id=1), Subscription("#", 1, subscription_id=2)
+    both = copies(5, (1, (1,)), (1, (2,)))
+    for count in (1, 2):
+        table = Table()
+        table.connect("s", receive_maximum=1)
+        table.subscribe("s", *low)
+        table.step(MessagePublished(TWICE), both[0])
+        with nullcontext() if count == 2 else pytest.raises(Disagreement) as found:
+            table.step(PubackReceived("s", 1), *both[1:count])
+        if found is not None:
+            assert found.value.rule == "MQTT-3.3.4-4"
