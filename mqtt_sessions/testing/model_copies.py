@@ -42,9 +42,10 @@ class Copies(Citing):
         """Each field against the copy, under the rule of the field."""
         delivery = action.delivery
         if delivery.qos != copy.qos:
-            return connection.cite(
-                "MQTT-3.8.4-8", "MQTT-3.8.4-6"
-            ), f"the QoS is {copy.qos}: {action}"
+            rule = connection.cite("MQTT-3.8.4-8", "MQTT-3.8.4-6")
+            if delivery.qos < copy.qos and len(copy.filters) > 1:
+                rule = connection.cite("MQTT-3.3.4-2", "MQTT-3.3.5-1")
+            return rule, f"the QoS is {copy.qos}: {action}"
         # NN-2.8: a 3.x client gets live messages with RETAIN 0
         retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
         open_retain = copy.mixed and not self._notices_given  # NN-12.4

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from mqtt_sessions import (
+    Action,
     ClientConnected,
     CloseConnection,
     ConnectionLost,
@@ -19,6 +20,7 @@ from mqtt_sessions import (
     Event,
     Message,
     MessagePublished,
+    Outcome,
     PubackReceived,
     PublishReceived,
     PubrecReceived,
@@ -646,3 +648,66 @@ def test_one_copy_for_each_may_come_as_the_window_opens() -> None:
             table.step(PubackReceived("s", 1), *both[1:count])
         if found is not None:
             assert found.value.rule == "MQTT-3.3.4-4"
+
+
+# ---------------------------------------------------------------- the order of a take-over
+
+
+class BehindSockets:
+    """What it answers is not its own: only where it lives matters."""
+
+    real_time = True
+    next_deadline_at = None
+
+    def __init__(self, outputs: list[list[Action]]) -> None:
+        self.outputs = outputs
+
+    def handle(self, event: Event, now: float) -> Outcome:
+        """What comes next."""
+        return Outcome(actions=tuple(self.outputs.pop(0)))
+
+    def handle_timeout(self, now: float) -> Outcome:
+        """Nothing."""
+        return Outcome()
+
+
+TAKEN = ReasonCode.SESSION_TAKEN_OVER
+
+
+def taken_over(version: int) -> tuple[list[Event], list[Action], list[Action]]:
+    """Two CONNECTs of one client, the first answer, and the second in the order of NN-3.1."""
+    events: list[Event] = [ClientConnected(name, "a", version) for name in (1, 2)]
+    code = OK if version == 5 else ConnectReturnCode.ACCEPTED
+    quota = 100 if version == 5 else None
+    connacks = [SendConnack(name, False, code, receive_maximum=quota) for name in (1, 2)]
+    told = [SendDisconnect(1, TAKEN)] if version == 5 else []
+    return events, connacks[:1], [*told, CloseConnection(1, TAKEN), connacks[1]]
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_the_old_connection_is_closed_before_the_new_one_is_greeted(version: int) -> None:
+    """NN-3.1; behind sockets nobody sees which of two came first."""
+    events, first, second = taken_over(version)
+    for order in permutations(second):
+        right = list(order) == second
+        if order.index(second[0]) > order.index(second[-2]):
+            continue  # nothing follows the close
+        table = Table()
+        table.step(events[0], *first)
+        with nullcontext() if right else pytest.raises(Disagreement) as found:
+            table.step(events[1], *order)
+        if found is not None:
+            assert found.value.rule == "NN-3.1"
+        judge = Judge(BehindSockets([first, list(order)]))
+        for event in events:
+            judge.feed(event, 0.0)
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_connection_that_is_never_closed_is_named_as_that(version: int) -> None:
+    events, first, second = taken_over(version)
+    table = Table()
+    table.step(events[0], *first)
+    with pytest.raises(Disagreement) as found:
+        table.step(events[1], second[-1])
+    assert found.value.rule == ("MQTT-3.1.4-3" if version == 5 else "3.1.1 MQTT-3.1.4-2")
