@@ -11,6 +11,10 @@ from mqtt_sessions.notices import (
     Notice,
     PeerErrorDetected,
     RetainedMessageDropped,
+    SessionCreated,
+    SessionEnded,
+    SessionResumed,
+    SessionTakenOver,
 )
 from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.testing.model_sending import Sending
@@ -20,10 +24,14 @@ from mqtt_sessions.testing.model_values import (
     ModelConnection,
     ModelSession,
     Replay,
+    Told,
     size_in_bytes,
 )
 
 __all__ = ["Settling"]
+
+
+STAGES = (SessionTakenOver, SessionEnded, SessionCreated, SessionResumed)
 
 
 class Settling(Sending):
@@ -46,9 +54,19 @@ class Settling(Sending):
     def _is_told(self, notice: Notice) -> bool:
         for told in self._told:
             if any(_same(notice, each) for each in told.alternatives):
+                self._check_stage(told, notice)
                 self._told.remove(told)
                 return True
         return False
+
+    def _check_stage(self, told: Told, notice: Notice) -> None:
+        """NN-3.1: a session is taken over, then it ends, then the next one begins."""
+        if not isinstance(notice, STAGES):
+            return
+        for earlier in self._told[: self._told.index(told)]:
+            first = earlier.alternatives[0]
+            if isinstance(first, STAGES) and first.client_id == notice.client_id:
+                raise Disagreement("NN-3.1", f"{first} comes first: {notice}")
 
     # ------------------------------------------------------------ the end of a step
 

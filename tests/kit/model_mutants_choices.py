@@ -10,11 +10,13 @@ from mqtt_sessions import (
     Action,
     ClientConnected,
     Event,
+    Notice,
     OverlapPolicy,
     PublishReceived,
     ReasonCode,
     SendConnack,
     SendPuback,
+    SessionCreated,
     SubscribeReceived,
 )
 
@@ -37,6 +39,15 @@ class SilentlyBeforeTheOldConnectionIsClosed(ConnackBeforeTheOldConnectionIsClos
     """The same, seen by packets alone."""
 
     notices = False
+
+
+class CleanStartLast(Broken):
+    """The next session begins before the one before it has ended."""
+
+    rules = ("NN-3.1",)
+
+    def tell(self, notices: list[Notice]) -> list[Notice]:
+        return sorted(notices, key=lambda each: not isinstance(each, SessionCreated))
 
 
 class LessGranted(Broken):
