@@ -21,8 +21,9 @@ the core but values. Each rule stands under its id, in the module of its subject
 
 What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what
 an exception says, a host that feeds an event of a later instant without `handle_timeout` before it.
-Where two things are due at one instant, either order will do; what was published in two steps is
-in the order of its publication, also at one instant.
+Where two things are due at one instant, either order will do, unless notices tell it; what was
+published in two steps is in the order of its publication, also at one instant. Messages are told
+apart by topic and payload, so those of a run should differ.
 """
 
 from __future__ import annotations

@@ -143,7 +143,6 @@ class Copies(Citing):
                 unwanted = each.must_go is not None or not each.filters
                 too_large = self._too_large(connection, each)
                 may_be_gone = may_be_gone or dropped or unwanted or too_large
-            session.queue[:] = [each for each in session.queue if each not in singles]
             if may_be_gone or overlap.is_whole:
                 continue
             highest = max(each.qos for each in overlap.sent)

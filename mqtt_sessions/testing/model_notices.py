@@ -15,6 +15,7 @@ from mqtt_sessions.notices import (
     SessionEnded,
     SessionResumed,
     SessionTakenOver,
+    WillPublished,
 )
 from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.testing.model_sending import Sending
@@ -44,9 +45,12 @@ class Settling(Sending):
         if isinstance(notice, MessageDropped):
             self._dropped.append(notice)
             return
+        if isinstance(notice, WillPublished):
+            self._retained_told.append(notice)
         if isinstance(notice, RetainedMessageDropped):
             if not self._is_told(notice):
                 self._retained_dropped.append(notice)
+                self._retained_told.append(notice)
             return
         if not self._is_told(notice):
             raise Disagreement("host", f"this did not happen: {notice}")
@@ -105,6 +109,8 @@ class Settling(Sending):
                     raise Disagreement("host", detail)
         for each in (self._told, self._gone, self._dropped, self._ended, self._published):
             each.clear()
+        self._retained_told.clear()
+        self._retentions.clear()
         self._retained_dropped.clear()
         self._retained_gone.clear()
         self._replaced.clear()
@@ -146,6 +152,7 @@ class Settling(Sending):
         if room <= 0:
             return
         self._settle_overlaps(connection, session)
+        session.queue.clear()  # what may have been dropped was
         called_up = [
             (values[0], replay)
             for replay in session.replays
@@ -356,6 +363,7 @@ class Settling(Sending):
 
     def _settle_retained(self) -> None:
         credited: list[Copy] = []
+        self._retain_as_told()
         for notice in self._retained_dropped:
             self._settle_retained_drop(notice, credited)
         for copy in credited:  # or its like, which took its place
@@ -373,17 +381,48 @@ class Settling(Sending):
             for entry in self.retained.values():
                 entry.doubtful = entry.doubtful or entry.copy.message.qos == 0
 
-    def _settle_retained_drop(self, notice: RetainedMessageDropped, credited: list[Copy]) -> None:
+    def _retain_as_told(self) -> None:
+        """Notices say in which order wills of one instant were published, and what gave way."""
+        wills = [each for each in self._retentions if each.is_will and each.step == self.step]
+        if len(wills) < 2 or len(wills) < len(self._retentions):
+            return
+        told: list[Copy | RetainedMessageDropped] = []
+        for notice in self._retained_told:
+            if isinstance(notice, RetainedMessageDropped):
+                told.append(notice)
+                continue
+            for copy in wills:
+                if copy.publisher == notice.client_id and copy.message == notice.message:
+                    wills.remove(copy)
+                    told.append(copy)
+                    break
+        if wills:
+            return  # one of them is not told, which `settle` tells
+        self.retained = self._retained_before
+        for each in (self._replaced, self._retained_gone, self._retained_dropped):
+            each.clear()
+        for what in told:
+            self._retentions.clear()  # whatever came before came before
+            if isinstance(what, Copy):
+                self._retain(what)
+            else:
+                self._settle_retained_drop(what)
+
+    def _settle_retained_drop(
+        self, notice: RetainedMessageDropped, credited: list[Copy] | None = None
+    ) -> None:
+        """A notice is right; without `credited` it is known what came before."""
         message, full = notice.message, (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
         for copy in self._retained_gone:
             if copy.message == message and notice.reason in full:
                 self._retained_gone.remove(copy)
                 return
-        several = len(self._published) > 1 and notice.reason in full
+        several = len(self._published) > 1 and notice.reason in full and credited is not None
         for copy in self._replaced if several and message.qos == 0 else ():
             # One publication of this step made it give way, and another one set the topic anew
             if copy.message == message and self._retained_overflow(*self._replaced) is not None:
                 self._replaced.remove(copy)
+                assert credited is not None
                 credited.append(copy)
                 return
         entry = self.retained.get(message.topic_name)

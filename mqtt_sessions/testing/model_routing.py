@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 
+from attrs import evolve
+
 from mqtt_sessions.actions import CloseConnection, SendDisconnect
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import (
@@ -15,6 +17,7 @@ from mqtt_sessions.notices import (
     Notice,
     PeerErrorDetected,
     RetainedMessageDropped,
+    WillPublished,
 )
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
@@ -82,6 +85,9 @@ class Routing:
         self._gone: list[Gone] = []
         self._dropped: list[MessageDropped] = []
         self._retained_dropped: list[RetainedMessageDropped] = []
+        self._retained_told: list[WillPublished | RetainedMessageDropped] = []
+        self._retained_before: dict[str, Retained] = {}
+        self._retentions: list[Copy] = []
         self._retained_gone: list[Copy] = []
         self._replaced: list[Copy] = []
         self._published: list[Message] = []
@@ -309,6 +315,12 @@ class Routing:
     def _retain(self, arrived: Copy) -> None:
         """The message replaces, or clears, what its topic has [MQTT-3.3.1-5, -6, -7]."""
         message = arrived.message
+        if not self._retentions:
+            self._retained_before = {
+                name: evolve(each, rivals=list(each.rivals)) for name, each in self.retained.items()
+            }
+        at_once = [each for each in self._retentions if is_order_open(each, arrived)]
+        self._retentions.append(arrived)
         old = self.retained.get(message.topic_name)
         self.retained.pop(message.topic_name, None)
         clears = message.payload == b"" or arrived.expires_at == arrived.received_at  # NN-9.4
@@ -321,7 +333,7 @@ class Routing:
             if at is not None and at <= self.now:  # a late timer: it had expired by now
                 gone = RetainedMessageDropped(old.copy.message, DropReason.EXPIRED)
                 self._tell(gone, required=False)
-            rivals = [each for each in (old.copy, *old.rivals) if is_order_open(each, arrived)]
+            rivals = [each for each in (old.copy, *old.rivals) if each in at_once]
         if clears:
             self._forget(message, EMPTY if message.payload == b"" else EXPIRED)
             if message.payload != b"" and old is not None and not self._notices_given:
@@ -329,12 +341,17 @@ class Routing:
             if rivals:
                 self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
             return
-        if not self._fits(message.topic_name, message):
+        # Which of those at one instant came first is open, and with it who found room
+        unclear = not self._notices_given and (
+            not self._fits(message.topic_name, message, doubtful=True)
+            or any(each.message.topic_name == message.topic_name for each in at_once)
+        )
+        if not self._fits(message.topic_name, message) and not (unclear and at_once):
             # A will, a message of the host, one of QoS 0: delivered, and not retained.
             self._retained_gone.append(arrived)
             self._forget(message, ("host", "host"))
             return
-        self.retained[message.topic_name] = Retained(arrived, rivals)
+        self.retained[message.topic_name] = Retained(arrived, rivals, doubtful=unclear)
 
     def _fits(self, topic_name: str, message: Message, *, doubtful: bool = False) -> bool:
         """Whether there is room, once QoS 0 messages have given way [NN-14.2].
@@ -359,10 +376,11 @@ class Routing:
     def _retained_overflow(self, *replaced: Copy) -> DropReason | None:
         """Which bound of the retained store is exceeded, with those that were replaced or without.
 
-        What was replaced counts in bytes only, for its topic has a message.
+        What was replaced counts in bytes only, where its topic has a message.
         """
         count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
-        if count is not None and len(self.retained) > count:
+        topics = {*self.retained, *(each.message.topic_name for each in replaced)}
+        if count is not None and len(topics) > count:
             return DropReason.QUEUE_FULL
         held = sum(size_in_bytes(each.copy.message) for each in self.retained.values())
         held += sum(size_in_bytes(each.message) for each in replaced)
@@ -373,6 +391,7 @@ class Routing:
     def _expire_retained(self, topic_name: str) -> None:
         """NN-9.3: an expired retained message is gone."""
         entry = self.retained.pop(topic_name)
+        self._retentions.append(entry.copy)
         self._forget(entry.copy.message, EXPIRED)
         self._tell(RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED))
 

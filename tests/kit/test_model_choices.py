@@ -21,6 +21,7 @@ from mqtt_sessions import (
     Message,
     MessageDropped,
     MessagePublished,
+    Notice,
     OverflowPolicy,
     PubackReceived,
     PublishReceived,
@@ -33,6 +34,7 @@ from mqtt_sessions import (
     SendPublish,
     SendSuback,
     SendUnsuback,
+    ServerStopping,
     SessionLimits,
     SessionStore,
     SubscribeReceived,
@@ -487,3 +489,44 @@ def test_of_wills_due_at_once_one_makes_another_give_way(
         judge.feed(ClientConnected(name, name, 4, keep_alive=2, will=Will(will)), 0.0)
     judge.pass_time(5.0)
     assert judge.model.retained.keys() == {each.topic_name for each in judge.subject.retained()}
+
+
+class Silent(Broken):
+    """A store that tells nothing but what it sends, as a broker behind a socket does."""
+
+    real_time = True
+
+    def tell(self, notices: list[Notice]) -> list[Notice]:
+        return []
+
+
+@pytest.mark.parametrize("subject", [SessionStore, Silent])
+@pytest.mark.parametrize("clients", ["bc", "cb"])
+@pytest.mark.parametrize(
+    "wills",
+    [
+        (Message("t", b"set", 1, True), Message("t", b"", 1, True)),
+        (Message("t", b"set", 1, True), Message("x", b"", 1, True)),
+        (Message("x", b"set", 0, True), Message("t", b"set", 1, True)),
+        (Message("x", b"set", 1, True), Message("x", b"too", 1, True)),
+    ],
+)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_of_wills_at_once_one_makes_room_for_another(
+    qos: int, wills: tuple[Message, ...], clients: str, subject: Any
+) -> None:
+    """Who came first is told by notices, and is open where there are none."""
+    limits = SessionLimits(maximum_retained_messages=1)
+    judge = Judge(subject(limits=limits), limits=limits)
+    judge.feed(MessagePublished(Message("x", b"old", qos, retain=True)), 0.0)
+    for name, will in zip(clients, wills, strict=True):
+        judge.feed(ClientConnected(name, name, 4, will=Will(will)), 0.0)
+    judge.feed(ServerStopping(), 1.0)
+    store = judge.subject if subject is SessionStore else judge.subject.store
+    if subject is SessionStore:
+        assert judge.model.retained.keys() == {each.topic_name for each in store.retained()}
+    judge.feed(ClientConnected("p", "p"), 1.0)
+    judge.feed(SubscribeReceived("p", 1, (Subscription("#", 1),)), 1.0)
+    step = judge.feed(PublishReceived("p", Message("u", b"new", 1, True), 1), 1.0)
+    refused = SendPuback("p", 1, ReasonCode.QUOTA_EXCEEDED) in step.actions
+    assert refused is ("u" not in {each.topic_name for each in store.retained()})
