@@ -393,7 +393,8 @@ class Routing:
         entry = self.retained.pop(topic_name)
         self._retentions.append(entry.copy)
         self._forget(entry.copy.message, EXPIRED)
-        self._tell(RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED))
+        gone = RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED)
+        self._tell(gone, required=not entry.doubtful)
 
     # ------------------------------------------------------------ subscriptions
 

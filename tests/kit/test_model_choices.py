@@ -491,6 +491,15 @@ def test_of_wills_due_at_once_one_makes_another_give_way(
     assert judge.model.retained.keys() == {each.topic_name for each in judge.subject.retained()}
 
 
+def test_a_store_that_has_told_nothing_yet_is_not_asked_to_tell_what_may_be_gone() -> None:
+    """NN-9.4: a message that expires at once removed it, as this library does."""
+    judge = Judge(SessionStore())
+    judge.feed(MessagePublished(Message("t", b"1", 1, True, 4)), 0.0)
+    judge.feed(MessagePublished(Message("t", b"2", 1, True, 0)), 0.0)
+    judge.feed(ClientConnected("p", "p"), 0.0)
+    judge.pass_time(4.0)
+
+
 class Silent(Broken):
     """A store that tells nothing but what it sends, as a broker behind a socket does."""
 
