@@ -111,6 +111,8 @@ class Settling(Sending):
             each.clear()
         self._retained_told.clear()
         self._retentions.clear()
+        self._retained_before.clear()
+        self._is_mixed = False
         self._retained_dropped.clear()
         self._retained_gone.clear()
         self._replaced.clear()
@@ -384,7 +386,7 @@ class Settling(Sending):
     def _retain_as_told(self) -> None:
         """Notices say in which order wills of one instant were published, and what gave way."""
         wills = [each for each in self._retentions if each.is_will and each.step == self.step]
-        if len(wills) < 2 or len(wills) < len(self._retentions):
+        if self._is_mixed or len(wills) < 2 or len(wills) < len(self._retentions):
             return
         told: list[Copy | RetainedMessageDropped] = []
         for notice in self._retained_told:
@@ -398,7 +400,7 @@ class Settling(Sending):
                     break
         if wills:
             return  # one of them is not told, which `settle` tells
-        self.retained = self._retained_before
+        self.retained = dict(self._retained_before)
         for each in (self._replaced, self._retained_gone, self._retained_dropped):
             each.clear()
         for what in told:

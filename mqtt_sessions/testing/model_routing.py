@@ -88,6 +88,7 @@ class Routing:
         self._retained_told: list[WillPublished | RetainedMessageDropped] = []
         self._retained_before: dict[str, Retained] = {}
         self._retentions: list[Copy] = []
+        self._is_mixed = False  # what was retained in this step has expired in it
         self._retained_gone: list[Copy] = []
         self._replaced: list[Copy] = []
         self._published: list[Message] = []
@@ -391,7 +392,11 @@ class Routing:
     def _expire_retained(self, topic_name: str) -> None:
         """NN-9.3: an expired retained message is gone."""
         entry = self.retained.pop(topic_name)
-        self._retentions.append(entry.copy)
+        before = self._retained_before.get(topic_name)
+        if before is not None and before.copy is entry.copy:
+            del self._retained_before[topic_name]  # whatever came first
+        elif self._retentions:
+            self._is_mixed = True
         self._forget(entry.copy.message, EXPIRED)
         gone = RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED)
         self._tell(gone, required=not entry.doubtful)

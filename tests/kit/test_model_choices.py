@@ -491,6 +491,20 @@ def test_of_wills_due_at_once_one_makes_another_give_way(
     assert judge.model.retained.keys() == {each.topic_name for each in judge.subject.retained()}
 
 
+@pytest.mark.parametrize("clients", ["bc", "cb"])
+def test_what_expires_when_wills_are_due_is_gone_before_or_after_them(clients: str) -> None:
+    limits = SessionLimits(maximum_retained_messages=1)
+    judge = Judge(SessionStore(limits=limits), limits=limits)
+    judge.feed(MessagePublished(Message("u", b"old", 1, True, 3)), 0.0)
+    for name, payload in zip(clients, (b"set", b""), strict=True):
+        will = Will(Message("u", payload, 1, retain=True))
+        judge.feed(ClientConnected(name, name, 4, keep_alive=2, will=will), 0.0)
+    judge.pass_time(3.0)
+    kept = {each.topic_name for each in judge.subject.retained()}
+    assert judge.model.retained.keys() == kept
+    assert not any(each.doubtful for each in judge.model.retained.values())
+
+
 def test_a_store_that_has_told_nothing_yet_is_not_asked_to_tell_what_may_be_gone() -> None:
     """NN-9.4: a message that expires at once removed it, as this library does."""
     judge = Judge(SessionStore())
