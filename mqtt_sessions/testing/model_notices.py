@@ -186,6 +186,8 @@ class Settling(Sending):
             if each is None or each.client_id != notice.client_id:
                 continue
             copies = [copy for copy in each.queue if copy.message == delivery.message]
+            if reason is DropReason.QOS0_OFFLINE:
+                copies.reverse()  # it is the one that came last
             copies.sort(key=lambda copy: _differs(copy, delivery))
             for copy in copies:
                 if copy.qos != delivery.qos:

@@ -505,6 +505,19 @@ def test_what_expires_when_wills_are_due_is_gone_before_or_after_them(clients: s
     assert not any(each.doubtful for each in judge.model.retained.values())
 
 
+def test_of_two_equal_messages_the_newer_one_is_dropped_for_who_is_away() -> None:
+    limits = SessionLimits(queue_qos0=False)
+    judge = Judge(SessionStore(limits=limits), limits=limits)
+    same = Message("t", b"same", 0)
+    judge.feed(ClientConnected("s", "s", session_expiry_interval=100), 0.0)
+    judge.feed(SubscribeReceived("s", 1, (Subscription("t"),)), 0.0)
+    judge.feed(ConnectionCongested("s"), 0.0)
+    judge.feed(MessagePublished(same), 0.0)
+    judge.feed(ConnectionLost("s"), 0.0)
+    step = judge.feed(MessagePublished(same), 1.0)
+    assert MessageDropped("s", step.notices[0].delivery, DropReason.QOS0_OFFLINE) in step.notices
+
+
 def test_a_store_that_has_told_nothing_yet_is_not_asked_to_tell_what_may_be_gone() -> None:
     """NN-9.4: a message that expires at once removed it, as this library does."""
     judge = Judge(SessionStore())
