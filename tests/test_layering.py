@@ -146,6 +146,7 @@ def test_only_the_two_dependencies_and_the_standard_library(path: Path) -> None:
         "collections",
         "enum",
         "functools",
+        "gc",
         "heapq",
         "itertools",
         "math",
