@@ -378,7 +378,7 @@ def unpack_copy(
         flags, back = head.unpack(body[:end])
         flags &= ~_WIDE
         message_id = delivery_id - back
-        key = message_id, flags, body[end:]
+        key = (message_id, flags, body[end:]) if end < len(body) else message_id << 16 | flags
     delivery = alike.get(key)
     if delivery is None:
         row = messages.get(message_id)

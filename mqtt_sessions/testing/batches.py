@@ -149,9 +149,11 @@ class _Ledger:
         steps += [self.store_retained, self.remove_retained, self.store_message]
         if self.clients:
             steps += [self.update_session, self.subscribe, self.unsubscribe, self.hold, self.free]
-            steps += [self.replay, self.deliver, self.deliver, self.exchange, self.end_session]
+            steps += [self.replay, self.deliver, self.exchange, self.exchange, self.end_session]
         if self.clients and self.messages:
             steps += [self.fan_out, self.fan_out]
+        if self.exchanges:
+            steps += [self.end_exchange]
         if self.deliveries:
             steps += [self.remove_delivery, self.remove_delivery]
         return steps
@@ -299,10 +301,6 @@ class _Ledger:
 
     def exchange(self) -> None:
         session_id, packet_id = self.any_session(), self.draw(_packet_ids)
-        if (session_id, packet_id) in self.exchanges and self.draw(st.booleans()):
-            del self.exchanges[session_id, packet_id]
-            self.batch.append(ExchangeRemoved(session_id, packet_id))
-            return
         queued = [each for each, (owner, _) in self.deliveries.items() if owner == session_id]
         delivery_id = self.one_of([None, *queued])
         is_abandoned = delivery_id is None and self.draw(st.booleans())
@@ -310,6 +308,11 @@ class _Ledger:
         self.batch.append(
             ExchangeStored(session_id, packet_id, self.new_id(), delivery_id, is_abandoned)
         )
+
+    def end_exchange(self) -> None:
+        session_id, packet_id = self.one_of(self.exchanges)
+        del self.exchanges[session_id, packet_id]
+        self.batch.append(ExchangeRemoved(session_id, packet_id))
 
 
 def _delivery(message: Message, copy: tuple[Any, ...], arrival: tuple[Any, ...]) -> Delivery:
