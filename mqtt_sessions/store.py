@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -262,6 +263,8 @@ class SessionStore(Router):
         """
         store = cls(policy, limits, options, size_of)
         store._turn.now = clock(now)
+        if not math.isfinite(store._turn.now):
+            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
         collects = gc.isenabled()
         gc.disable()  # all that is made here stays: looking for garbage would take half the time
         try:
