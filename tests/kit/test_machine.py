@@ -258,6 +258,7 @@ BROKEN: tuple[tuple[Callable[..., Subject], int, Profile], ...] = (
 )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("broken", "most", "profile"), BROKEN, ids=[each[0].__name__ for each in BROKEN]
 )
