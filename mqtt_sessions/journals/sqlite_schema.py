@@ -19,6 +19,7 @@ __all__ = [
     "index_of",
     "open_file",
     "reason_of",
+    "text_or_bytes",
     "wal_of",
 ]
 
@@ -92,6 +93,14 @@ _QUARANTINE = (
 )
 
 
+def text_or_bytes(text: bytes) -> str | bytes:
+    """A text as it is read; damaged bytes must not end the reading of all rows."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
 def index_of(path: Path) -> Path:
     """The index of that log, which only those who look at a file share."""
     return path.with_name(path.name + "-shm")
@@ -125,6 +134,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.text_factory = text_or_bytes
         if read_only:
             version = _check_format(connection, path)
             if version is None:
