@@ -19,6 +19,7 @@ __all__ = [
     "index_of",
     "open_file",
     "reason_of",
+    "sync_directory",
     "text_or_bytes",
     "wal_of",
 ]
@@ -147,7 +148,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
         else:
             _prepare(connection, path)
             if is_new:
-                _sync_directory(path.absolute().parent)
+                sync_directory(path.absolute().parent)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -244,8 +245,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
     connection.execute("COMMIT")
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file durable; SQLite does so for its logs only."""
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable; SQLite does so for those of its logs only."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # where directories are no files, their entries are durable by themselves
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -264,8 +265,8 @@ _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; make room",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it",
     sqlite3.SQLITE_NOTADB: "it is no session journal, nor any database; name another file",
-    sqlite3.SQLITE_CORRUPT: "it is damaged beyond single rows; keep a copy, and see what the "
-    "command `.recover` of the program `sqlite3` can read",
+    sqlite3.SQLITE_CORRUPT: "its pages are damaged; keep a copy, and see what the command "
+    "`.recover` of the program `sqlite3` can read",
 }
 
 

@@ -28,9 +28,9 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
-from mqtt_sessions.journals import SQLiteJournal
+from mqtt_sessions.journals import JournalUnusable, SQLiteJournal
 from mqtt_sessions.journals.sqlite_bodies import DAMAGE, unpack_body, unpack_copy
-from mqtt_sessions.journals.sqlite_schema import PAGE_SIZE
+from mqtt_sessions.journals.sqlite_schema import PAGE_SIZE, wal_of
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.snapshots import ReplaySnapshot
@@ -332,3 +332,82 @@ def overwrite(path: Path, page: int) -> None:
     with path.open("r+b") as file:
         file.seek((page - 1) * PAGE_SIZE)
         file.write(b"\xa5" * PAGE_SIZE)
+
+
+@pytest.mark.fault(42)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_damaged_page_of_deliveries_costs_what_stood_on_it(path: Path, count: int) -> None:
+    path.unlink()
+    given = large(path)
+    pages = pages_of(path, "delivery")
+    assert len(pages) > 6
+    for page in pages[1::2][:count]:
+        overwrite(path, page)
+    damaged = path.read_bytes()
+    with pytest.raises(JournalUnusable, match="pages are damaged"):
+        list(SQLiteJournal(path, read_only=True).load())
+    assert path.read_bytes() == damaged
+
+    journal = SQLiteJournal(path)
+    found = rows(journal)
+    lost = [row for row in given if row_of(row) not in found]
+    assert found == {row_of(row): row for row in given if row not in lost}
+    assert 0 < len(lost) <= count * len(given) // len(pages)
+    assert all(isinstance(row, DeliveryStored) for row in lost)
+    assert all("pages are damaged" in each.reason for each in journal.quarantined)
+    told = [tuple(map(int, each.row.split()[1::2])) for each in journal.quarantined]
+    for row in lost:
+        assert isinstance(row, DeliveryStored)
+        assert any(low <= row.delivery_id <= high for low, high in told)
+    kept = path.with_name("sessions.db-damaged-1")
+    assert kept.read_bytes() == damaged
+
+    # From then on it is a journal like any other.
+    journal.commit(lost)
+    journal.close()
+    assert {each.name for each in path.parent.iterdir()} == {path.name, kept.name}
+    journal = SQLiteJournal(path)
+    assert rows(journal) == {row_of(row): row for row in given}
+    assert journal.quarantined == ()
+    journal.close()
+
+
+def test_a_damaged_page_of_subscriptions_is_approached_from_both_ends(path: Path) -> None:
+    path.unlink()
+    given = large(path)
+    pages = pages_of(path, "subscription")
+    overwrite(path, pages[len(pages) // 2])
+    journal = SQLiteJournal(path)
+    found = rows(journal)
+    lost = [row for row in given if row_of(row) not in found]
+    assert all(isinstance(row, SubscriptionStored) for row in lost)
+    assert 0 < len(lost) <= 3 * 2000 // len(pages)
+    assert [each.table for each in journal.quarantined] == ["subscription"]
+    journal.close()
+
+
+def test_rows_in_the_log_survive_damage_of_the_file(path: Path, tmp_path: Path) -> None:
+    given = large(tmp_path / "other.db")
+    journal = SQLiteJournal(tmp_path / "other.db")
+    list(journal.load())
+    late = DeliveryStored(9000, 1, None, delivery(PLAIN))
+    journal.commit([late])
+    left = [
+        (tmp_path / f"left{each}", Path(f"{tmp_path / 'other.db'}{each}")) for each in ("", "-wal")
+    ]
+    for target, source in left:
+        target.write_bytes(source.read_bytes())
+    journal.close()
+    overwrite(left[0][0], pages_of(tmp_path / "other.db", "delivery")[1])
+    journal = SQLiteJournal(left[0][0])
+    found = rows(journal)
+    assert found[row_of(late)] == late
+    assert len(given) * 9 // 10 < len(found) < len(given)
+    journal.close()
+
+
+def test_a_file_whose_head_is_damaged_is_refused(path: Path) -> None:
+    overwrite(path, 1)
+    with pytest.raises(JournalUnusable, match="no session journal"):
+        SQLiteJournal(path)
+    assert not wal_of(path).exists()
