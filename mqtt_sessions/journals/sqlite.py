@@ -16,11 +16,19 @@ from mqtt_sessions.changes import (
     SessionRemoved,
     Stored,
 )
-from mqtt_sessions.journals.contract import JournalError, Quarantined
+from mqtt_sessions.journals.contract import JournalError, JournalUnusable, Quarantined
 from mqtt_sessions.journals.sqlite_bodies import back_of, pack_body, pack_copy
 from mqtt_sessions.journals.sqlite_load import Loading
 from mqtt_sessions.journals.sqlite_rows import REMOVED, STORED, Key
-from mqtt_sessions.journals.sqlite_schema import KEYS, PAGE_SIZE, index_of, open_file, wal_of
+from mqtt_sessions.journals.sqlite_salvage import is_sound, salvage
+from mqtt_sessions.journals.sqlite_schema import (
+    KEYS,
+    PAGE_SIZE,
+    index_of,
+    open_file,
+    reason_of,
+    wal_of,
+)
 
 __all__ = ["SQLiteJournal"]
 
@@ -75,8 +83,22 @@ class SQLiteJournal:
         return tuple(self._quarantined)
 
     def load(self) -> Iterator[Stored]:
-        """All rows in force; see `Journal.load`."""
+        """All rows in force; see `Journal.load`.
+
+        Where pages are damaged, all that can be read moves to a new file first; the damaged one is
+        kept beside it as `…-damaged-1`.
+
+        Raises:
+            JournalUnusable: It cannot be read; with what can be done.
+        """
         self._quarantined = []
+        try:
+            if not is_sound(self._connection):
+                if self._read_only:
+                    raise JournalUnusable(f"{self.path}: its pages are damaged")
+                self._connection, self._quarantined = salvage(self._connection, self.path)
+        except sqlite3.Error as error:
+            raise JournalUnusable(reason_of(self.path, error)) from error
         return Loading(
             self._connection, self.path, self._read_only, self._was_alone, self._quarantined
         ).rows()

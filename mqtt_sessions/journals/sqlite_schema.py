@@ -19,6 +19,8 @@ __all__ = [
     "index_of",
     "open_file",
     "reason_of",
+    "sync_directory",
+    "text_or_bytes",
     "wal_of",
 ]
 
@@ -92,6 +94,14 @@ _QUARANTINE = (
 )
 
 
+def text_or_bytes(text: bytes) -> str | bytes:
+    """A text as it is read; damaged bytes must not end the reading of all rows."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
 def index_of(path: Path) -> Path:
     """The index of that log, which only those who look at a file share."""
     return path.with_name(path.name + "-shm")
@@ -125,6 +135,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.text_factory = text_or_bytes
         if read_only:
             version = _check_format(connection, path)
             if version is None:
@@ -137,7 +148,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
         else:
             _prepare(connection, path)
             if is_new:
-                _sync_directory(path.absolute().parent)
+                sync_directory(path.absolute().parent)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -234,8 +245,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
     connection.execute("COMMIT")
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file durable; SQLite does so for its logs only."""
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable; SQLite does so for those of its logs only."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # where directories are no files, their entries are durable by themselves
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -254,8 +265,8 @@ _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; make room",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it",
     sqlite3.SQLITE_NOTADB: "it is no session journal, nor any database; name another file",
-    sqlite3.SQLITE_CORRUPT: "it is damaged beyond single rows; keep a copy, and see what the "
-    "command `.recover` of the program `sqlite3` can read",
+    sqlite3.SQLITE_CORRUPT: "its pages are damaged; keep a copy, and see what the command "
+    "`.recover` of the program `sqlite3` can read",
 }
 
 

@@ -420,6 +420,7 @@ def test_a_copy_costs_a_few_bytes_and_shares_what_its_message_has(path: Path) ->
     journal.commit([DeliveryStored(700, 1, 2, copy)])
     loaded = list(journal.load())
     assert loaded == [*batch, DeliveryStored(700, 1, 2, copy)]
+    assert len({id(row.delivery) for row in loaded if isinstance(row, DeliveryStored)}) == 1
     journal.close()
 
 
