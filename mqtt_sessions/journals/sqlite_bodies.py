@@ -19,7 +19,16 @@ from functools import lru_cache
 from mqtt_sessions.changes import MessageStored
 from mqtt_sessions.messages import Delivery, Message
 
-__all__ = ["DAMAGE", "Damaged", "back_of", "pack_body", "pack_copy", "unpack_body", "unpack_copy"]
+__all__ = [
+    "DAMAGE",
+    "Damaged",
+    "back_of",
+    "pack_alone",
+    "pack_body",
+    "pack_copy",
+    "unpack_body",
+    "unpack_copy",
+]
 
 _HEAD = struct.Struct("<HdB")
 _WIDE_HEAD = struct.Struct("<HdI")
@@ -28,6 +37,9 @@ _WIDE_COPY = struct.Struct("<Hq")
 _DOUBLE = struct.Struct("<d")
 _UINT32 = struct.Struct("<I")
 _BYTE = struct.Struct("B")
+
+_pack_head = _HEAD.pack
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
 
 # Bits 0 and 1 are the QoS of the message, 8 and 9 that of the delivery.
 _RETAIN = 1 << 2
@@ -159,6 +171,44 @@ def pack_body(
         options += _pack_properties(message)
     head = (_WIDE_HEAD if wide else _HEAD).pack(flags | wide, received_at, len(topic))
     return b"".join((head, topic, options, message.payload))
+
+
+def pack_alone(delivery: Delivery) -> bytes:
+    """A delivery that has its message itself: what most rows are, and so by the shortest way."""
+    message, publisher = delivery.message, delivery.publisher
+    topic = message.topic_name.encode()
+    name = b"" if publisher is None else publisher.encode()
+    if (
+        delivery.expires_at is not None
+        or delivery.message_expiry_interval is not None
+        or delivery.subscription_ids
+        or message.message_expiry_interval is not None
+        or message.payload_format_indicator is not None
+        or message.content_type is not None
+        or message.response_topic is not None
+        or message.correlation_data is not None
+        or message.user_properties
+        or len(topic) >= _NARROW
+        or len(name) >= _NARROW
+    ):
+        return pack_body(
+            message,
+            message.topic_name,
+            delivery.received_at,
+            delivery.expires_at,
+            delivery.message_expiry_interval,
+            publisher,
+            delivery,
+        )
+    flags = message.qos | delivery.qos << 8
+    if message.retain:
+        flags |= _RETAIN
+    if delivery.retain or delivery.is_retained:
+        flags |= _delivery_flags(delivery)
+    if publisher is None:
+        return _pack_head(flags, delivery.received_at, len(topic)) + topic + message.payload
+    head = _pack_head(flags | _PUBLISHER, delivery.received_at, len(topic))
+    return b"".join((head, topic, _LENGTHS[len(name)], name, message.payload))
 
 
 def pack_copy(delivery: Delivery, row: MessageStored | None) -> tuple[int, bytes]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from mqtt_sessions.journals.contract import JournalUnusable
 
 __all__ = [
+    "CHECKPOINT_PAGES",
     "FORMAT_VERSION",
     "KEYS",
     "MIGRATIONS",
+    "MOST_LOG",
     "PAGE_SIZE",
     "TABLES",
     "Migration",
@@ -33,8 +35,14 @@ FORMAT_VERSION = 1
 PAGE_SIZE = 8192
 """Bytes; a page takes forty queued messages, and a larger one is written again as often."""
 
-WAL_SIZE_LIMIT = 64 * 1024 * 1024
-"""Bytes to which the write-ahead log is cut back after a batch that was larger."""
+CHECKPOINT_PAGES = 1000
+"""Pages of the log, about, after which all of them are moved to their places."""
+
+KEPT_LOG = 2 * CHECKPOINT_PAGES * PAGE_SIZE
+"""Bytes to which the log is cut back when it begins anew; what is kept is written much faster."""
+
+MOST_LOG = 2 * KEPT_LOG
+"""Bytes of the log after which its pages are moved in any case."""
 
 CACHE_SIZE = 16 * 1024
 """KiB of pages that are held."""
@@ -191,7 +199,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for pragma in (
         "synchronous = FULL",  # the log is synchronized with each commit
         "wal_autocheckpoint = 0",  # an error in that one would not be told
-        f"journal_size_limit = {WAL_SIZE_LIMIT}",
+        f"journal_size_limit = {KEPT_LOG}",
         f"cache_size = -{CACHE_SIZE}",
         "secure_delete = OFF",  # some builds overwrite what they delete
         "temp_store = MEMORY",
