@@ -211,7 +211,9 @@ DAMAGES += [
 
 
 @pytest.mark.fault(42)
-@pytest.mark.parametrize(("statement", "lost", "reason"), DAMAGES, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(
+    ("statement", "lost", "reason"), DAMAGES, ids=[statement for statement, _, _ in DAMAGES]
+)
 def test_a_damaged_row_is_set_aside_and_the_rest_is_loaded(
     path: Path, statement: str, lost: set[Row], reason: str
 ) -> None:
