@@ -253,6 +253,12 @@ class SavedState:
 
     # ------------------------------------------------------------ what it comes to
 
+    @property
+    def last_epoch(self) -> int:
+        """The latest run that left a row, be its own row damaged or not; 0: there was none."""
+        named = [saved.row.epoch for saved in self.sessions.values()]
+        return max(*self.epochs, *named, *(will.epoch for will in self.wills.values()), 0, 0)
+
     def cut_at(self, epoch: int, now: float, *, at_heartbeat: bool) -> float:
         """When a crash cut the connections of an epoch: at the start of the next, or before it."""
         if at_heartbeat and epoch in self.epochs:

@@ -277,7 +277,7 @@ class SessionStore(Router):
 
     def _recover(self, state: SavedState, *, at_heartbeat: bool) -> None:
         turn, shared, alarms = self._turn, self._settings, Alarms()
-        recorder = Recorder(shared, max(state.epochs, default=0) + 1, state.next_id)
+        recorder = Recorder(shared, state.last_epoch + 1, state.next_id)
         self._arrived_at = state.arrived_at
         cuts: dict[int, float] = {}
         for saved in state.sessions.values():
