@@ -226,15 +226,20 @@ class SavedState:
         later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
         return min(later, default=now)
 
-    def contents(self, saved: SavedSession, shared: Settings, cut_at: float) -> SessionContents:
-        """What a durable session holds after the crash. *Cost* O(what it holds)."""
+    def contents(
+        self, saved: SavedSession, shared: Settings, cut_at: float, will_cut_at: float
+    ) -> SessionContents:
+        """What a durable session holds after the crash. *Cost* O(what it holds).
+
+        Its row may be of a later run than its will's: then they were cut by different crashes.
+        """
         row = saved.row
         in_exchange = {each.delivery_id for each in saved.exchanges}
         deliveries = {row_id: each.delivery for _, row_id, each in saved.deliveries}
         expires_at = row.expires_at
         if row.expiry_interval is not None and (row.connected or expires_at is None):
             expires_at = cut_at + row.expiry_interval
-        will, due_at = _will_of(saved.will, cut_at)
+        will, due_at = _will_of(saved.will, will_cut_at)
         queue = tuple(each for row_id, each in deliveries.items() if row_id not in in_exchange)
         return SessionContents(
             row.client_id,
@@ -255,7 +260,8 @@ class SavedState:
             tuple(saved.inbound.items()),
             will,
             due_at,
-            len(queue) + len(saved.exchanges),
+            # what was given up was dropped in an earlier run
+            len(queue) + sum(not each.is_abandoned for each in saved.exchanges),
             (),
             None,
             _replay_of(saved),
