@@ -266,13 +266,18 @@ class SavedState:
         later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
         return min(later, default=now)
 
-    def contents(self, saved: SavedSession, shared: Settings, cut_at: float) -> SessionContents:
-        """What a durable session holds after the crash. *Cost* O(what it holds)."""
+    def contents(
+        self, saved: SavedSession, shared: Settings, cut_at: float, will_cut_at: float
+    ) -> SessionContents:
+        """What a durable session holds after the crash. *Cost* O(what it holds).
+
+        Its row may be of a later run than its will's: then they were cut by different crashes.
+        """
         row = saved.row
         expires_at = row.expires_at
         if row.expiry_interval is not None and (row.connected or expires_at is None):
             expires_at = cut_at + row.expiry_interval
-        will, due_at = _will_of(saved.will, cut_at)
+        will, due_at = _will_of(saved.will, will_cut_at)
         queue, sent = saved.split()
         return SessionContents(
             row.client_id,
@@ -295,7 +300,8 @@ class SavedState:
             tuple(saved.inbound.items()),
             will,
             due_at,
-            len(queue) + len(saved.exchanges),
+            # what was given up was dropped in an earlier run
+            len(queue) + sum(not each.is_abandoned for each in saved.exchanges),
             (),
             None,
             _replay_of(saved),

@@ -282,9 +282,11 @@ class SessionStore(Router):
         cuts: dict[int, float] = {}
         for saved in state.sessions.values():
             epoch = saved.row.epoch
-            if epoch not in cuts:
-                cuts[epoch] = state.cut_at(epoch, turn.now, at_heartbeat=at_heartbeat)
-            contents = state.contents(saved, shared, cuts[epoch])
+            will_epoch = epoch if saved.will is None else saved.will.epoch
+            for each in (epoch, will_epoch):
+                if each not in cuts:
+                    cuts[each] = state.cut_at(each, turn.now, at_heartbeat=at_heartbeat)
+            contents = state.contents(saved, shared, cuts[epoch], cuts[will_epoch])
             turn.accepted += contents.accepted
             self._restore_one(contents, alarms)
             session = self._sessions[contents.client_id]

@@ -7,6 +7,7 @@ from hypothesis import given
 from mqtt_sessions import (
     Delivery,
     DeliveryStored,
+    DropReason,
     EpochStored,
     ExchangeStored,
     IdsReserved,
@@ -15,13 +16,14 @@ from mqtt_sessions import (
     MessageRemoved,
     MessageStored,
     RetainedStored,
+    SessionExpirySet,
     SessionStore,
     SessionStored,
     Subscription,
     SubscriptionStored,
 )
 from mqtt_sessions.testing.durable import durable_view
-from tests.core.helpers import World
+from tests.core.helpers import World, will
 from tests.core.histories import STEPS, Life, Step
 
 
@@ -157,3 +159,34 @@ def test_a_queue_is_in_order_of_arrival_whatever_the_order_of_rows() -> None:
     store = SessionStore.recover(rows, 100.0).store
     assert [each.received_at for each in store["a"].queued()] == [3.0, 4.0, 5.0]
     store.check()
+
+
+def crash(world: World) -> None:
+    """The process ends, and a new one goes on with the rows."""
+    world.store = recovered(world)
+    world.note(world.store.handle_timeout(world.now))
+
+
+def test_a_will_waits_from_the_crash_that_cut_it_and_from_no_later_one() -> None:
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=100, will=will("t", 10, b"will"))
+    world.now = 5.0
+    crash(world)
+    world.do(SessionExpirySet("a", 50))  # the session's row is of this run, its will's of the last
+    world.now = 9.0
+    crash(world)
+    assert world.session("a").will_due_at == 15.0
+
+
+def test_what_was_given_up_before_a_crash_is_not_counted_again() -> None:
+    world = World(durable=True, size_of=lambda delivery, version: len(delivery.message.payload))
+    world.subscriber(1, "a", "t", qos=2)
+    world.publish("t", b"large", qos=2)
+    world.lose(1)
+    world.connect(2, "a", maximum_packet_size=3)  # too large to be sent again: PUBREL ends it
+    assert world.session("a").counters.dropped == {DropReason.TOO_LARGE: 1}
+    store = SessionStore.recover(
+        list(world.rows.values()), world.now, size_of=lambda delivery, version: 1
+    ).store
+    assert store.counters.accepted == 0
+    assert store["a"].counters.completed == 0
