@@ -17,15 +17,12 @@ from mqtt_sessions.changes import (
     Stored,
 )
 from mqtt_sessions.journals.contract import JournalUnusable, Quarantined
-from mqtt_sessions.journals.sqlite_bodies import Damaged, unpack_copy
+from mqtt_sessions.journals.sqlite_bodies import DAMAGE, Damaged, unpack_copy
 from mqtt_sessions.journals.sqlite_rows import UNPACK, Columns
-from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of, wal_of
+from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of, text_or_bytes, wal_of
 from mqtt_sessions.messages import Delivery
 
 __all__ = ["Loading"]
-
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What decoding can raise of a row that no journal has written."""
 
 
 class Loading:
@@ -91,7 +88,7 @@ class Loading:
         for row in self._connection.execute(f"SELECT * FROM {table}"):
             try:
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -118,7 +115,7 @@ class Loading:
                 if row[0] not in sessions:
                     raise Damaged(f"its session {row[0]!r} is missing")
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -133,7 +130,7 @@ class Loading:
                 if session_id not in sessions:
                     raise Damaged(f"its session {session_id!r} is missing")
                 message_id, delivery = unpack_copy(body, delivery_id, messages, alike)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
                 self._damaged_deliveries.add(delivery_id)
             else:
@@ -158,7 +155,7 @@ class Loading:
                 if row[3] is not None and owners.get(row[3]) != row[0]:
                     raise Damaged(f"its delivery {row[3]!r} is missing")
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -174,15 +171,17 @@ class Loading:
             for row, reason in self._damaged
         ]
         if not self._read_only:
-            self._connection.execute("BEGIN")
+            execute = self._connection.execute
+            execute("BEGIN")
             for (row, reason), each in zip(self._damaged, told, strict=True):
-                self._connection.execute(
+                execute(
                     "INSERT INTO quarantine (source, name, reason, columns) VALUES (?, ?, ?, ?)",
                     (table, each.row, reason, json.dumps([_raw(value) for value in row])),
                 )
-                where = " AND ".join(f"{name} IS ?" for name in names)
-                self._connection.execute(f"DELETE FROM {table} WHERE {where}", row[: len(names)])
-            self._connection.execute("COMMIT")
+                key = row[: len(names)]
+                where = " AND ".join(map(_is, names, key))
+                execute(f"DELETE FROM {table} WHERE {where}", key)
+            execute("COMMIT")
         self._quarantined += told
         self._damaged = []
 
@@ -194,3 +193,10 @@ def _told(error: BaseException) -> str:
 def _raw(value: object) -> object:
     """A column as JSON: bytes in hexadecimal, in a list of its own."""
     return [value.hex()] if isinstance(value, bytes) else value
+
+
+def _is(name: str, value: object) -> str:
+    """That a column has a value as it was read; a text that is none was read as bytes."""
+    if isinstance(value, bytes) and isinstance(text_or_bytes(value), bytes):
+        return f"CAST({name} AS BLOB) IS ?"
+    return f"{name} IS ?"

@@ -10,15 +10,19 @@ from pathlib import Path
 from mqtt_sessions.journals.contract import JournalUnusable
 
 __all__ = [
+    "CHECKPOINT_PAGES",
     "FORMAT_VERSION",
     "KEYS",
     "MIGRATIONS",
+    "MOST_LOG",
     "PAGE_SIZE",
     "TABLES",
     "Migration",
     "index_of",
     "open_file",
     "reason_of",
+    "sync_directory",
+    "text_or_bytes",
     "wal_of",
 ]
 
@@ -31,8 +35,14 @@ FORMAT_VERSION = 1
 PAGE_SIZE = 8192
 """Bytes; a page takes forty queued messages, and a larger one is written again as often."""
 
-WAL_SIZE_LIMIT = 64 * 1024 * 1024
-"""Bytes to which the write-ahead log is cut back after a batch that was larger."""
+CHECKPOINT_PAGES = 1000
+"""Pages of the log, about, after which all of them are moved to their places."""
+
+KEPT_LOG = 2 * CHECKPOINT_PAGES * PAGE_SIZE
+"""Bytes to which the log is cut back when it begins anew; what is kept is written much faster."""
+
+MOST_LOG = 2 * KEPT_LOG
+"""Bytes of the log after which its pages are moved in any case."""
 
 CACHE_SIZE = 16 * 1024
 """KiB of pages that are held."""
@@ -92,6 +102,14 @@ _QUARANTINE = (
 )
 
 
+def text_or_bytes(text: bytes) -> str | bytes:
+    """A text as it is read; damaged bytes must not end the reading of all rows."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
 def index_of(path: Path) -> Path:
     """The index of that log, which only those who look at a file share."""
     return path.with_name(path.name + "-shm")
@@ -125,6 +143,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.text_factory = text_or_bytes
         if read_only:
             version = _check_format(connection, path)
             if version is None:
@@ -137,7 +156,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
         else:
             _prepare(connection, path)
             if is_new:
-                _sync_directory(path.absolute().parent)
+                sync_directory(path.absolute().parent)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -180,7 +199,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for pragma in (
         "synchronous = FULL",  # the log is synchronized with each commit
         "wal_autocheckpoint = 0",  # an error in that one would not be told
-        f"journal_size_limit = {WAL_SIZE_LIMIT}",
+        f"journal_size_limit = {KEPT_LOG}",
         f"cache_size = -{CACHE_SIZE}",
         "secure_delete = OFF",  # some builds overwrite what they delete
         "temp_store = MEMORY",
@@ -234,8 +253,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
     connection.execute("COMMIT")
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file durable; SQLite does so for its logs only."""
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable; SQLite does so for those of its logs only."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # where directories are no files, their entries are durable by themselves
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -254,8 +273,8 @@ _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; make room",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it",
     sqlite3.SQLITE_NOTADB: "it is no session journal, nor any database; name another file",
-    sqlite3.SQLITE_CORRUPT: "it is damaged beyond single rows; keep a copy, and see what the "
-    "command `.recover` of the program `sqlite3` can read",
+    sqlite3.SQLITE_CORRUPT: "its pages are damaged; keep a copy, and see what the command "
+    "`.recover` of the program `sqlite3` can read",
 }
 
 

@@ -29,7 +29,7 @@ class ThreadedJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._failure: BaseException | None = None
+        self._failure: JournalError | None = None
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -75,8 +75,12 @@ class ThreadedJournal:
             if self._failure is not None:
                 raise JournalError("the journal takes no more batches") from self._failure
             self._journal.commit(batch)
-        except BaseException as error:
-            self._failure = self._failure or error
+        except JournalError as error:
+            self._failure = error
             future.set_exception(error)
+        except BaseException as error:
+            self._failure = JournalError(f"a batch may not be durable: {error}")
+            self._failure.__cause__ = error
+            future.set_exception(self._failure)
         else:
             future.set_result(None)
