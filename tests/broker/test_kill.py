@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import shlex
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ from paho.mqtt.packettypes import PacketTypes
 
 from mqtt_sessions import Message, Will, wire
 from tests.broker.helpers import FAILS_AFTER, PROTOCOLS, RawClient, eventually, properties
-from tests.broker.test_command_line import running
+from tests.broker.test_command_line import PROGRAM, ROOT, running
 
 WINDOW = 20
 """Messages that a publisher has on their way."""
@@ -255,3 +260,47 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, rounds: int) -> None:
         for client in (*enduring, away):
             client.leave()
     assert [client.problems for client in (*enduring, away)] == [[]] * (len(enduring) + 1)
+
+
+# ---------------------------------------------------------------- the README's four lines
+
+
+def test_the_four_lines_of_the_readme(
+    tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    """As they stand there, but for the port, and that a slow machine gets more than a second."""
+    for program in ("mosquitto_pub", "mosquitto_sub"):
+        require_program(program)
+    (script,) = re.findall(r"```sh\n([^`]*kill -9[^`]*)```", (ROOT / "README.md").read_text())
+    assert script.count("\n") == 4
+    port, starts = port_that_stays_free(), count(1)
+    for written, run in (
+        (r"\.venv/bin/python -m examples\.broker", f"{shlex.join(PROGRAM)} --port {port}"),
+        (r"(mosquitto_\w+)", rf"\1 -p {port}"),
+    ):
+        script, times = re.subn(written, run, script)
+        assert times in (2, 3)
+    script = re.sub(
+        "sleep 1",
+        lambda _: f"until [ $(grep -c listening output) = {next(starts)} ]; do sleep 0.05; done",
+        script,
+    )
+    with (
+        (tmp_path / "output").open("w") as output,
+        subprocess.Popen(
+            ["bash", "-c", script + "kill $!; wait $!\n"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            start_new_session=True,
+        ) as shell,
+    ):
+        try:
+            shell.wait(3 * FAILS_AFTER)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    listening = f"listening on 127.0.0.1:{port}"
+    assert (tmp_path / "output").read_text().splitlines() == [listening, listening, "on"]
+    assert shell.returncode == 0
+    assert (tmp_path / "sessions.db").exists()
