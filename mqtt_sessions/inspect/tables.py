@@ -5,6 +5,7 @@ Whatever a client has chosen is a `Text`, in which rich looks for no markup.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -43,12 +44,18 @@ Item = TypeVar("Item")
 
 
 def show(tables: Iterator[RenderableType]) -> None:
-    """Print, one below the other."""
+    """Print, one below the other.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more; rich itself would end the process.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PAGE_WIDTH)
     for table in tables:
-        console.print(table)
+        with console.capture() as capture:
+            console.print(table)
+        sys.stdout.write(capture.get())
 
 
 def of_journal(

@@ -47,4 +47,8 @@ def due(given: Due, now: float) -> str:
     """When something ends."""
     if given.after_start is None:
         return relative(given.at, now)
-    return f"{span(given.after_start)} after the next start" if given.after_start else "next start"
+    return (
+        f"{span(given.after_start)} after the next start"
+        if given.after_start
+        else "at the next start"
+    )
