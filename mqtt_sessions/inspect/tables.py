@@ -98,7 +98,10 @@ def _sessions(summary: Summary) -> Table:
     more = summary.totals.sessions - len(summary.sessions)
     notes = [f"{more} more sessions"] if more else []
     shown = {session.state for session in summary.sessions}
-    notes += [f"{name}: {_STATES[name]}" for name in ("connected", "cut") if name in shown]
+    if "connected" in shown:
+        notes.append("connected: when the file was last written")
+    if "cut" in shown:
+        notes.append("cut: connected in an earlier run")
     table = Table(title="sessions", title_justify="left", caption="; ".join(notes) or None)
     table.add_column("client id", overflow="ellipsis", max_width=40, no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -51,8 +51,7 @@ def test_a_journal() -> None:
         "carol cut 0 0 0 0 0 in 24 h",
         "dora parked 0 0 0 0 0 never",
         "erik parked 0 0 0 0 0 12 s ago",
-        "connected: connected when the file was last written; "
-        "cut: connected in an earlier run, and cut",
+        "connected: when the file was last written; cut: connected in an earlier run",
         "sessions 5: 1 connected, 1 cut, 3 parked; 1 expired",
         "subscriptions 3",
         "queued 4; 1 expired",
