@@ -233,6 +233,7 @@ def test_a_damaged_row_is_set_aside_and_the_rest_is_loaded(
     assert reason in " ".join(each.reason for each in told)
     kept = journal._connection.execute("SELECT source, name, reason FROM quarantine").fetchall()
     assert kept == [(each.table, each.row, each.reason) for each in told]
+    assert tuple(journal.quarantine()) == told
 
     # From then on it is a journal like any other.
     assert rows(journal) == found
@@ -251,6 +252,16 @@ def test_what_was_set_aside_is_kept_column_by_column(path: Path) -> None:
     assert (each.table, each.row) == ("delivery", "23")
     (columns,) = journal._connection.execute("SELECT columns FROM quarantine").fetchone()
     assert json.loads(columns) == [23, 7, ["ff00"]]
+    journal.close()
+
+
+def test_a_quarantine_that_cannot_be_read(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE quarantine")
+    connection.close()
+    journal = SQLiteJournal(path, read_only=True)
+    with pytest.raises(JournalUnusable, match=r"sessions\.db: .*no such table: quarantine"):
+        list(journal.quarantine())
     journal.close()
 
 
