@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from mqtt_sessions import (
@@ -10,8 +11,10 @@ from mqtt_sessions import (
     DropReason,
     EpochStored,
     ExchangeStored,
+    HeartbeatPassed,
     IdsReserved,
     InboundIdStored,
+    InvalidState,
     Message,
     MessageRemoved,
     MessageStored,
@@ -22,6 +25,7 @@ from mqtt_sessions import (
     Subscription,
     SubscriptionStored,
 )
+from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
 from tests.core.helpers import World, will
 from tests.core.histories import STEPS, Life, Step
@@ -190,3 +194,55 @@ def test_what_was_given_up_before_a_crash_is_not_counted_again() -> None:
     ).store
     assert store.counters.accepted == 0
     assert store["a"].counters.completed == 0
+
+
+def test_a_call_that_cannot_be_done_swallows_nothing_of_the_journal() -> None:
+    """The first call of a run tells of the run: a second crash does not cut again."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10)
+    one = delivery(1)
+    lost = MessageStored(900, one.message, 1.0, None, None, None)
+    world.rows[row_of(lost)] = lost
+    world.now = 100.0
+    world.store = recovered(world)
+    with pytest.raises(InvalidState):
+        world.lose("unknown")
+    world.tick()
+    assert row_of(lost) not in world.rows
+    world.now = 109.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+
+
+def test_a_heartbeat_may_be_the_first_call_of_a_run() -> None:
+    lost = MessageStored(900, delivery(1).message, 1.0, None, None, None)
+    store = SessionStore.recover([lost], 100.0).store
+    changes = store.handle(HeartbeatPassed(), 101.0).changes
+    assert changes == (EpochStored(1, 100.0, 101.0), MessageRemoved(900))
+
+
+def test_a_run_begins_with_its_recovery_and_not_with_its_first_call() -> None:
+    """Where the first crash cut a session, the second one does."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 7))
+    world.now = 100.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    world.tick(104.0)
+    world.now = 105.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    assert world.session("a").will_due_at == 107.0
+
+
+def test_no_crash_cuts_a_connection_before_it_was_made() -> None:
+    """The last heartbeat may be older than the connection."""
+    world = World(durable=True)
+    world.do(HeartbeatPassed())
+    world.now = 59.0
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 5))
+    world.connect(2, "b", session_expiry_interval=0, will=will("t", 5))
+    store = SessionStore.recover(list(world.rows.values()), 60.0, cut_at_heartbeat=True).store
+    assert store["a"].expires_at == 69.0
+    assert store["a"].will_due_at == 64.0
+    assert store["b"].expires_at == 59.0
