@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from mqtt_sessions import (
+    ClientConnected,
     Delivery,
     DeliveryStored,
     DropReason,
@@ -19,15 +20,17 @@ from mqtt_sessions import (
     MessageRemoved,
     MessageStored,
     RetainedStored,
+    SendConnack,
     SessionExpirySet,
     SessionStore,
     SessionStored,
     Subscription,
     SubscriptionStored,
+    WillPublished,
 )
 from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
-from tests.core.helpers import World, will
+from tests.core.helpers import World, of_type, will
 from tests.core.histories import STEPS, Life, Step
 
 
@@ -246,3 +249,21 @@ def test_no_crash_cuts_a_connection_before_it_was_made() -> None:
     assert store["a"].expires_at == 69.0
     assert store["a"].will_due_at == 64.0
     assert store["b"].expires_at == 59.0
+
+
+@pytest.mark.parametrize("at_heartbeat", [True, False])
+def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
+    at_heartbeat: bool,
+) -> None:
+    world = World(durable=True, now=1000.0)
+    world.connect(1, "a", session_expiry_interval=0, will=will("t", 0, b"will"))
+    if not at_heartbeat:
+        world.store = recovered(world)  # a run that did not get far
+        world.note(world.store.handle(HeartbeatPassed(), 1000.0))
+    store = SessionStore.recover(
+        list(world.rows.values()), 500.0, cut_at_heartbeat=at_heartbeat
+    ).store
+    outcome = store.handle(ClientConnected(2, "a", 5, clean_start=False), 500.0)
+    (connack,) = of_type(SendConnack, outcome.actions)
+    assert not connack.session_present
+    assert of_type(WillPublished, outcome.notices)
