@@ -7,6 +7,7 @@ from hypothesis import given
 
 from mqtt_sessions import (
     ClientConnected,
+    ConnectionLost,
     Delivery,
     DeliveryStored,
     DropReason,
@@ -21,6 +22,7 @@ from mqtt_sessions import (
     MessageStored,
     RetainedStored,
     SendConnack,
+    SendPublish,
     SessionExpirySet,
     SessionStore,
     SessionStored,
@@ -267,3 +269,28 @@ def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
     (connack,) = of_type(SendConnack, outcome.actions)
     assert not connack.session_present
     assert of_type(WillPublished, outcome.notices)
+
+
+def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x, which is about packets alone."""
+    world = World(durable=True)
+    world.connect(1, "a")
+    world.subscribe(1, Subscription("t", 2, retain_as_published=True))
+    world.lose(1)
+    for qos in (1, 2):
+        world.publish("t", b"%d" % qos, qos=qos, retain=True)
+    world.connect(2, "a", protocol_version=4)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+    assert [each.delivery.retain for each in of_type(SendPublish, world.actions)] == [False] * 2
+    same = SessionStore.restore(before)
+    same.handle(ConnectionLost(2), 0.0)
+    for store in (same, recovered(world)):
+        outcome = store.handle(ClientConnected(3, "a", 5, clean_start=False), 0.0)
+        again = of_type(SendPublish, outcome.actions)
+        assert [each.delivery.retain for each in again] == [True, True]
+    world.puback(2, 1)
+    world.pubrec(2, 2)
+    world.pubcomp(2, 2)
+    assert not [row for row in world.rows if row[0] in ("delivery", "message", "exchange")]
