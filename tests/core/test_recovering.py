@@ -325,3 +325,15 @@ def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> N
     world.subscribe(1, "c")
     wanted = [each.topic_filter for each in world.session("a").subscriptions]
     assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted
+
+
+def test_the_latest_arrival_is_known_whatever_the_order_of_rows() -> None:
+    """What arrives next must not wait before it, though the clock was set back [MQTT-4.6.0-5]."""
+    rows = [
+        session(1, "a"),
+        session(2, "b"),
+        DeliveryStored(100, 1, None, delivery(10)),
+        DeliveryStored(50, 2, None, delivery(20)),
+    ]
+    store = SessionStore.recover(rows, 5.0).store
+    assert store.snapshot().arrived_at == 20.0
