@@ -136,8 +136,8 @@ def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn)
         told = delivery.message_expiry_interval
         if told is not None:
             told = told_interval(delivery, turn.now)
-        shown = _for_version(link, delivery)
-        turn.actions.append(SendPublish(link.connection, shown, None, False, told))
+        delivery = _for_version(link, delivery)
+        turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
         return True
     in_flight = session.in_flight
     if in_flight is None:
@@ -370,8 +370,8 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
             continue
         turn.completed += 1
         told = told_interval(delivery, turn.now)
-        shown = _for_version(link, delivery)
-        turn.actions.append(SendPublish(link.connection, shown, None, False, told))
+        delivery = _for_version(link, delivery)
+        turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
 
 
 # ---------------------------------------------------------------- acknowledgements

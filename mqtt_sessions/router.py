@@ -250,7 +250,7 @@ class Router(Retaining):
         late: list[tuple[SessionState, Delivery]] = []
         sent: list[tuple[Rows, int, Delivery]] = []
         beside, append = self._replays or self._fanouts, turn.actions.append
-        huge = len(message.payload) >= outbound.HUGE
+        long = self._makes_several(buckets) or len(message.payload) >= outbound.HUGE
         before, accepted = turn.accepted, 0
         options_before: int | tuple[int, ...] = -1
         for route in self._receivers(buckets, own):
@@ -261,7 +261,7 @@ class Router(Retaining):
                     message, options, arrived_at, expires_at, told, publisher
                 )
                 made[options] = delivery
-                plain = delivery.qos > 0 and not (delivery.retain or huge)
+                plain = delivery.qos > 0 and not (delivery.retain or long)
             if session is own and isinstance(options, int) and options & NO_LOCAL:
                 turn.notices.append(not_local(route.session, delivery))  # MQTT-3.8.3-3
                 continue
@@ -284,10 +284,6 @@ class Router(Retaining):
                 or len(in_flight) >= link.window
                 or not plain
             ):
-                if sent and recorder is not None and len(buckets) > 1:
-                    # this session may be among them: its rows are in the order of its copies
-                    recorder.sent_together(sent)
-                    sent.clear()
                 outbound.offer(session, delivery, turn)
                 continue
             # What `offer` would come to, spelled out where nothing stands in the way.
@@ -351,6 +347,10 @@ class Router(Retaining):
         return [
             routes[0] if len(routes) == 1 else Overlap(routes) for routes in by_session.values()
         ]
+
+    def _makes_several(self, buckets: list[Bucket]) -> bool:
+        """Whether a session may get several copies, whose rows are then made one by one."""
+        return len(buckets) > 1 and self._settings.options.overlap is OverlapPolicy.EACH
 
     def _make(
         self,
