@@ -440,6 +440,26 @@ class _FullAfterCommit:
         return cursor
 
 
+def test_a_key_that_is_out_of_order_is_put_in_its_place(path: Path) -> None:
+    journal = SQLiteJournal(path)
+    held = [InboundIdStored(1, number, 5.5) for number in range(100, 140)]
+    journal.commit(held)
+    journal.close()
+    content = path.read_bytes()
+    record = bytes((4, 9, 1, 7, 120))  # its head, and its second column; the first is in the head
+    assert content.count(record) == 1
+    path.write_bytes(content.replace(record, bytes((4, 9, 1, 7, 0x80))))
+    expected = {row_of(row) for row in (*BATCH, *held) if row_of(row) != ("inbound", 1, 120)}
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert [(each.table, each.row) for each in journal.quarantined] == [("inbound", "1, -128")]
+    journal.close()
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert journal.quarantined == ()
+    journal.close()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of the size of files")
 def test_a_disk_that_is_full_when_all_is_read_leaves_the_damaged_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
