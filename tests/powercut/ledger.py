@@ -32,7 +32,7 @@ class Record:
         may_expire: It has an expiry interval.
         is_promised: Its publisher was told that it was taken, or the will is due for certain.
         is_withdrawn: The client was told that its will is not published.
-        may_be_stored: It was routed before the last crash.
+        may_be_older: It may have been routed before all that may be retained on its topic.
         owed: Clients that certainly had a subscription whenever it was routed, less those that
             have it or were excused; None: it was never routed.
         possible: Clients that may have had one.
@@ -46,7 +46,7 @@ class Record:
         self.may_expire = message.message_expiry_interval is not None
         self.is_promised = False
         self.is_withdrawn = False
-        self.may_be_stored = False
+        self.may_be_older = False
         self.owed: set[str] | None = None
         self.possible: set[str] = set()
         self.reached: set[str] = set()
@@ -132,11 +132,15 @@ class Ledger:
         """Its publisher was told."""
         record.is_promised = True
         message = record.message
-        # A repeat of what a crash found stored already was not routed again.
-        if message.retain and not (record.may_be_stored and message.qos == 2):
+        # A repeat of what was stored before is not routed again, and stands where it stood.
+        if message.retain and not (record.may_be_older and message.qos == 2):
             candidates = self.retained[message.topic_name]
             if record.name in candidates:
-                del candidates[: candidates.index(record.name)]
+                at = candidates.index(record.name)
+                for each in candidates[:at]:
+                    if each:
+                        self.records[each].may_be_older = True
+                del candidates[:at]
 
     def excused(self, client_id: str, record: Record | None = None) -> None:
         """A client need not get it (None: anything) any more."""
@@ -185,9 +189,9 @@ class Ledger:
                     "retained message",
                     f"{topic_name} has {found.decode() or 'nothing'} instead of {wanted}",
                 )
-            for each in records:
-                each.may_be_stored = True
             self.retained[topic_name] = [found]
+        for record in self.open.values():
+            record.may_be_older = record.owed is not None
         if there:
             raise Violated("retained message", f"nobody retained {sorted(there)}")
 
