@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import math
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -260,21 +262,31 @@ class SessionStore(Router):
         Spec: MQTT 5.0 §4.1 [NN-1.1], [NN-1.7], §3.1.2.5 [NN-4.5].
         """
         store = cls(policy, limits, options, size_of)
-        state = SavedState(rows)
         store._turn.now = clock(now)
-        store._recover(state, at_heartbeat=cut_at_heartbeat)
+        if not math.isfinite(store._turn.now):
+            raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
+        collects = gc.isenabled()
+        gc.disable()  # all that is made here stays: looking for garbage would take half the time
+        try:
+            state = SavedState(rows)
+            store._recover(state, at_heartbeat=cut_at_heartbeat)
+        finally:
+            if collects:
+                gc.enable()
         return Recovered(store, tuple(state.set_aside))
 
     def _recover(self, state: SavedState, *, at_heartbeat: bool) -> None:
         turn, shared, alarms = self._turn, self._settings, Alarms()
-        recorder = Recorder(shared, max(state.epochs, default=0) + 1, state.next_id)
+        recorder = Recorder(shared, state.last_epoch + 1, state.next_id)
         self._arrived_at = state.arrived_at
         cuts: dict[int, float] = {}
         for saved in state.sessions.values():
             epoch = saved.row.epoch
-            if epoch not in cuts:
-                cuts[epoch] = state.cut_at(epoch, turn.now, at_heartbeat=at_heartbeat)
-            contents = state.contents(saved, shared, cuts[epoch])
+            will_epoch = epoch if saved.will is None else saved.will.epoch
+            for each in (epoch, will_epoch):
+                if each not in cuts:
+                    cuts[each] = state.cut_at(each, turn.now, at_heartbeat=at_heartbeat)
+            contents = state.contents(saved, shared, cuts[epoch], cuts[will_epoch])
             turn.accepted += contents.accepted
             self._restore_one(contents, alarms)
             session = self._sessions[contents.client_id]

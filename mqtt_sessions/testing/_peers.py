@@ -224,7 +224,8 @@ class Friend(Peer):
             outbox += client.receive(action, code)
         if client.delivered:
             for delivery in client.delivered:
-                if delivery.qos == 2 and not delivery.is_retained:
+                # one that its publisher sent at QoS 1 may come twice, whatever it was upgraded to
+                if delivery.qos == delivery.message.qos == 2 and not delivery.is_retained:
                     self._check_once(net, delivery)
             client.delivered.clear()
         client.discarded.clear()

@@ -171,7 +171,11 @@ class Actions(Books):
         if conn.resend:
             against("NN-8.3", f"a new PUBLISH before {len(conn.resend)} that are sent again")
         copy: Copy
-        if delivery.is_retained:
+        waits = session.find(delivery) if delivery.is_retained else None
+        if waits is not None and waits.is_retained:  # a crash made it wait again
+            copy = waits
+            session.release(copy)
+        elif delivery.is_retained:
             copy = self._called_up(session, action)
         else:
             owed = session.find(delivery)
@@ -238,6 +242,7 @@ class Actions(Books):
         )
         copy.at(delivery.qos)
         copy.step = self.steps
+        copy.is_retained = True
         return copy
 
     def _check_told(self, copy: Copy, action: SendPublish) -> None:

@@ -81,6 +81,7 @@ class Copy:
         phase: 1 waits for PUBACK, 2 for PUBREC, 3 for PUBCOMP.
         step: When it was accepted.
         sent: Step in which it was sent first.
+        is_retained: A subscription called it up.
         doubtful: Whether the session took it depends on whether it had ended.
     """
 
@@ -88,6 +89,7 @@ class Copy:
         "doubtful",
         "expires_at",
         "ids",
+        "is_retained",
         "key",
         "phase",
         "received_at",
@@ -121,6 +123,7 @@ class Copy:
         self.step = 0
         self.sent = 0
         self.doubtful = False
+        self.is_retained = False
         self.phase = 0
         self.waiting = False
         self.stream: OrderedDict[Copy, None] | None = None
@@ -315,7 +318,8 @@ class WatchedSession:
             likeness = -1
             for copy in copies:
                 assert copy.stream is not None
-                like = 8 * copy.is_like(delivery)
+                like = 16 * (copy.is_retained == delivery.is_retained)
+                like += 8 * copy.is_like(delivery)
                 like += 4 * (copy.ids == delivery.subscription_ids)
                 like += 2 * (copy.retain == delivery.retain)
                 like += next(iter(copy.stream)) is copy

@@ -66,6 +66,7 @@ def test_byte_by_byte_equals_whole(case: tuple[int, wire.Role, list[Any]]) -> No
     assert pieces.buffered == 0
 
 
+@pytest.mark.unmeasured
 @given(streams, st.data())
 def test_random_pieces_equal_whole(case: tuple[int, wire.Role, list[Any]], data: Any) -> None:
     version, role, packets = case
@@ -115,6 +116,7 @@ def mutated(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.unmeasured
 @given(streams, st.booleans(), mutations, st.integers(1, 50))
 def test_damaged_bytes_yield_packets_and_at_most_one_error(
     case: tuple[int, wire.Role, list[Any]],
