@@ -301,6 +301,7 @@ class Client:
         wanted = Subscription(
             topic_filter, qos, retain_handling=retain_handling if self.version == 5 else 0
         )
+        self._ledger.asked(self.name, topic_filter)
         self._feed(SubscribeReceived(link.number, self._last_asked, (wanted,)))
 
     def unsubscribe(self, topic_filter: str) -> None:

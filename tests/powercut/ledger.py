@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from mqtt_sessions import Delivery, Message
+from mqtt_sessions.topics import matches
 
 __all__ = ["Ledger", "Record", "Violated"]
 
@@ -38,6 +39,8 @@ class Record:
         possible: Clients that may have had one.
         arrivals: When it arrived, as far as anyone has seen.
         seen: How often each client has handed on each arrival.
+        asked_before: So many SUBSCRIBE there were when it was routed first.
+        called_up: How often each has got it because it subscribed, at QoS 0 or 2.
     """
 
     def __init__(self, message: Message, *, is_will: bool = False) -> None:
@@ -52,6 +55,8 @@ class Record:
         self.reached: set[str] = set()
         self.arrivals: set[float] = set()
         self.seen: dict[tuple[str, float], int] = {}
+        self.called_up: dict[str, int] = {}
+        self.asked_before = 0
 
     def __str__(self) -> str:
         message = self.message
@@ -84,6 +89,7 @@ class Ledger:
         self.records: dict[bytes, Record] = {}
         self.open: dict[bytes, Record] = {}
         self.retained: dict[str, list[bytes]] = {}
+        self._asked: list[tuple[str, str]] = []
 
     def note(self, line: str) -> None:
         """Tell what happened."""
@@ -122,7 +128,10 @@ class Ledger:
     def routed(self, record: Record, sure: Iterable[str], possible: Iterable[str]) -> None:
         """The store has taken it in, perhaps not for the first time."""
         sure = set(sure) - record.reached
-        record.owed = sure if record.owed is None else record.owed & sure
+        if record.owed is None:
+            record.owed = sure
+            record.asked_before = len(self._asked)
+        record.owed &= sure
         record.possible.update(possible)
         message = record.message
         if message.retain:
@@ -155,7 +164,9 @@ class Ledger:
         if record.owed is not None:
             record.owed.discard(client_id)
         if delivery.is_retained:
-            return  # each subscription calls it up anew
+            if delivery.qos != 1:
+                self._called_up(client_id, record, delivery.qos)
+            return
         at = delivery.received_at
         record.arrivals.add(at)
         if record.is_withdrawn:
@@ -170,6 +181,23 @@ class Ledger:
         if delivery.qos != 1 and times > 1:
             raise Violated(
                 f"QoS {delivery.qos} duplicate", f"{client_id} got {record} {times} times"
+            )
+
+    def asked(self, client_id: str, topic_filter: str) -> None:
+        """A client subscribes, and so calls up what is retained."""
+        self._asked.append((client_id, topic_filter))
+
+    def _called_up(self, client_id: str, record: Record, qos: int) -> None:
+        """Each SUBSCRIBE may call up once what is retained, one that is being answered too."""
+        times = record.called_up[client_id] = record.called_up.get(client_id, 0) + 1
+        asked = sum(
+            each == client_id and matches(topic_filter, record.message.topic_name)
+            for each, topic_filter in self._asked[record.asked_before :]
+        )
+        if times > max(asked, 1):
+            raise Violated(
+                f"QoS {qos} duplicate",
+                f"{client_id} got {record}, retained, {times} times for {asked} SUBSCRIBE",
             )
 
     # ------------------------------------------------------------ judgments
