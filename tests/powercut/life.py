@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -255,7 +254,9 @@ class Life:
         for notice in outcome.notices:
             if isinstance(notice, MessageDropped):
                 record = self.ledger.of(notice.delivery.message)
-                self.ledger.note(f"        {notice.client_id} loses {record}: {notice.reason.value}")
+                self.ledger.note(
+                    f"        {notice.client_id} loses {record}: {notice.reason.value}"
+                )
                 self.ledger.excused(notice.client_id, record)
             elif isinstance(notice, WillPublished):
                 record = self.ledger.of(notice.message)
@@ -371,7 +372,11 @@ class Life:
     def publish(self, client: Client) -> None:
         """PUBLISH, now and then without having waited for CONNACK."""
         link = client.link
-        if link is not None and client.can_publish and (link.is_accepted or self.chance.random() < 0.1):
+        if (
+            link is not None
+            and client.can_publish
+            and (link.is_accepted or self.chance.random() < 0.1)
+        ):
             client.publish(self._message())
 
     def repeat(self, client: Client) -> None:
@@ -400,6 +405,10 @@ class Life:
         """Time passes."""
         self._pass(self.now + self.chance.choice((0.5, 0.5, 1.0, 4.0, LONGEST_PAUSE)))
         self._tick()
+
+    def ring(self, client: Client) -> None:
+        """What is due is done, some of it."""
+        self._take(self.store.handle_timeout(self.now, 1))
 
     def work(self, client: Client) -> None:
         """The host gets on."""
@@ -477,6 +486,7 @@ _CHOICES: dict[Callable[[Life, Client], None], int] = {
     Life.host_publishes: 2,
     Life.kick: 1,
     Life.wait: 3,
+    Life.ring: 6,
     Life.work: 12,
     Life.flush: 1,
 }
