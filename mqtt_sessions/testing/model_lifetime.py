@@ -397,7 +397,9 @@ class Lifetime(Routing):
         for session in self.sessions.values():
             found += self._due_in(session, doubtful)
         for topic_name, entry in self.retained.items():
-            if entry.copy.expires_at is not None and (doubtful or not entry.doubtful):
+            if entry.copy.expires_at is not None and (
+                doubtful or not (entry.doubtful or entry.rivals)
+            ):
                 act = _bind(self._expire_retained, topic_name)
                 found.append((entry.copy.expires_at, 1, act))
         return found

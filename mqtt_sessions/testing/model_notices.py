@@ -89,6 +89,7 @@ class Settling(Sending):
         self._retained_dropped.clear()
         self._retained_gone.clear()
         self._replaced.clear()
+        self._cleared.clear()
         self.step += 1
 
     def _settle_connection(self, connection: ModelConnection) -> None:

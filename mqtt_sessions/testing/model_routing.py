@@ -68,6 +68,7 @@ class Routing:
         self._retained_dropped: list[RetainedMessageDropped] = []
         self._retained_gone: list[Copy] = []
         self._replaced: list[Copy] = []
+        self._cleared: list[Copy] = []
         self._published: list[Message] = []
         self._undecided: Undecided | None = None
         self._notices_given = False
@@ -279,6 +280,7 @@ class Routing:
                 self._tell(gone, required=False)
             rivals = [each for each in (old.copy, *old.rivals) if is_order_open(each, arrived)]
         if clears:
+            self._cleared.append(arrived)
             if rivals:
                 self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
             return
@@ -286,7 +288,9 @@ class Routing:
             # A will, a message of the host, one of QoS 0: delivered, and not retained.
             self._retained_gone.append(arrived)
             return
-        self.retained[message.topic_name] = Retained(arrived, rivals)
+        cleared = [each for each in self._cleared if is_order_open(each, arrived)]
+        doubtful = any(each.message.topic_name == message.topic_name for each in cleared)
+        self.retained[message.topic_name] = Retained(arrived, rivals, doubtful=doubtful)
 
     def _fits(self, topic_name: str, message: Message) -> bool:
         """Whether there is room, once QoS 0 messages have given way [NN-14.2].
@@ -323,9 +327,16 @@ class Routing:
 
     def _expire_retained(self, topic_name: str) -> None:
         """NN-9.3: an expired retained message is gone."""
-        entry = self.retained.pop(topic_name)
+        entry = self.retained[topic_name]
+        gone = RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED)
+        if entry.rivals:  # it may not have been the one
+            self._tell(gone, required=False)
+            entry.copy, entry.rivals = entry.rivals[0], entry.rivals[1:]
+            entry.doubtful = True
+            return
+        del self.retained[topic_name]
         self._withhold(entry.copy.message, "MQTT-3.3.2-5")
-        self._tell(RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED))
+        self._tell(gone, required=not entry.doubtful)
 
     # ------------------------------------------------------------ subscriptions
 
