@@ -6,7 +6,8 @@ holds is the set of all `…Stored` that are in force, and that is also what it 
 
 Row identifiers (of sessions, messages, deliveries, and the places of exchanges) come from one
 counter of the store, rise, and are never used again, not even after a crash: `IdsReserved` says
-from where on a restored store may go on.
+from where on a restored store may go on. A message has that of the first delivery that refers to
+it.
 
 What belongs to a session is named by its `session_id`, never by its client id: a client that
 begins anew has a new one, so that no late row of the old session can reach the new one.

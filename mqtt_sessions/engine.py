@@ -156,7 +156,7 @@ class Engine(Lifecycle):
                     turn.completed += 1
                     if turn.recorder is None:
                         return EMPTY
-                    return turn.recorder.acked(session, packet_id, turn)  # type: ignore[arg-type]
+                    return turn.recorder.acked(session, packet_id)  # type: ignore[arg-type]
         handler = self._handlers.get(type(event))
         if handler is None:
             raise InvalidState(f"{type(event).__name__} is not an event of {self._name}")
@@ -171,7 +171,7 @@ class Engine(Lifecycle):
                 self._publish_wills(turn)
         except InvalidState:
             turn.now = before
-            turn.take()
+            turn.clear()
             raise
         except BaseException as error:
             turn.clear()
@@ -405,6 +405,8 @@ class Engine(Lifecycle):
                 detail = "DISCONNECT raises the session expiry interval from 0"
                 raise Fault(ReasonCode.PROTOCOL_ERROR, detail)
             session.expiry_interval = session.settings.policy.at_disconnect(interval)
+            if turn.recorder is not None:
+                turn.recorder.connected(session, link.version)
         if link.version < 5 or event.reason_code == ReasonCode.SUCCESS:
             self._cancel_will(session, turn)  # MQTT-3.14.4-3; 3.1.1: any DISCONNECT [NN-4.10]
         self._detach(link, turn)
@@ -509,7 +511,7 @@ class Engine(Lifecycle):
 
     def _on_heartbeat(self, event: HeartbeatPassed, turn: Turn) -> None:
         if turn.recorder is not None:
-            turn.recorder.alive(turn.now)
+            turn.recorder.alive()
 
     def _on_stopping(self, event: ServerStopping, turn: Turn) -> None:
         for link in list(self._links.values()):

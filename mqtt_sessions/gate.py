@@ -83,7 +83,9 @@ class CommitGate:
     Within one connection nothing overtakes anything, and what waits overtakes nothing at all.
     Elision relies on what `changes` promises: an identifier of a row is never used again.
 
-    Not thread-safe: let the thread that commits hand the batch's number back.
+    Not thread-safe: let the thread that commits hand the batch's number back. An action may come
+    out when its connection is long lost: drop it, and never give a connection the name of one that
+    something waits for.
 
     Args:
         qos1_waits: PUBLISH at QoS 1 waits like one at QoS 2, so that a crash never makes a
@@ -307,10 +309,10 @@ class CommitGate:
         opened, in_flight = self._open, self._in_flight
         while opened and not opened[0].live:
             segment = opened.popleft()
-            if in_flight:
-                in_flight[-1].append(segment)
-            else:
+            if not in_flight:
                 self._release(segment, ready)
+            elif segment:
+                in_flight[-1].append(segment)
         if not opened:
             self._close()
 

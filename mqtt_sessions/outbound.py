@@ -69,7 +69,7 @@ def told_interval(delivery: Delivery, now: float) -> int | None:
     interval = delivery.message_expiry_interval
     if not interval:
         return interval
-    waited = now - delivery.received_at
+    waited = max(0.0, now - delivery.received_at)  # a clock may have been set back by a restart
     # rounded down, after what the difference of two clock readings may be short of a whole second
     return max(1, interval - int(waited + _CLOCK_NOISE))
 

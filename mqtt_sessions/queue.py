@@ -7,7 +7,7 @@ emptied in the middle) lives in a `_Order`, which most queues never make.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from mqtt_sessions.deadlines import DeadlineKind, Timer
@@ -160,9 +160,15 @@ class Queue:
 
     def set_rows(self, row_ids: list[int] | None) -> None:
         """What waits is durable from now on, under these rows, or not. *Cost* O(depth)."""
-        self._rebuild(list(self))
-        order = self._ordered()
-        order.rows = array("q", row_ids) if row_ids else None
+        if len(self) < len(self.items):
+            self._rebuild(list(self))  # a row for each slot
+        self._ordered().rows = array("q", row_ids) if row_ids else None
+
+    def fill(self, deliveries: Iterable[Delivery]) -> None:
+        """Append to an empty queue, without rows. *Cost* O(deliveries)."""
+        self.items = [*deliveries]
+        if any(each.expires_at is not None for each in self):
+            self._rebuild(list(self))
 
     def pop(self) -> Delivery | None:
         """Take the oldest; None if nothing waits. *Cost* O(1) amortized."""

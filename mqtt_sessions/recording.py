@@ -37,7 +37,7 @@ from mqtt_sessions.messages import Delivery
 from mqtt_sessions.rows import Body, Rows
 from mqtt_sessions.snapshots import DurableSnapshot, ReplaySnapshot, RowsSnapshot
 from mqtt_sessions.state import ABANDONED, Exchange, PendingWill, Route, SessionState
-from mqtt_sessions.turn import Outcome, Settings, Turn
+from mqtt_sessions.turn import EMPTY, Outcome, Settings
 
 __all__ = ["Recorder"]
 
@@ -62,6 +62,9 @@ class Recorder:
         bodies: Messages that several rows refer to, by the identity of their deliveries; those of
             rows that hold their message themselves are not in it.
         replays: Retained messages on their way, by session; the router's own.
+        started_at: When the run began; None: with the first call.
+        alive_at: The last instant at which the journal knows it to have run; None: it was told
+            nothing yet.
         orphans: Messages that no delivery refers to, found at load and to be removed.
 
     *Bound* a few words for each message that waits for several sessions.
@@ -71,8 +74,10 @@ class Recorder:
         "_body",
         "_copies",
         "_first",
+        "_is_alive",
         "_replaying",
         "_touched",
+        "alive_at",
         "bodies",
         "changes",
         "epoch",
@@ -84,11 +89,20 @@ class Recorder:
         "started_at",
     )
 
-    def __init__(self, settings: Settings, epoch: int = 1, next_id: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        epoch: int = 1,
+        next_id: int = 1,
+        started_at: float | None = None,
+        alive_at: float | None = None,
+    ) -> None:
         self.changes: list[Change] = []
         self.settings = settings
         self.epoch = epoch
-        self.started_at: float | None = None
+        self.started_at = started_at
+        self.alive_at = alive_at
+        self._is_alive = alive_at is None
         self.next_id = next_id
         self.reserved = next_id
         self.bodies: dict[int, Body] = {}
@@ -115,12 +129,9 @@ class Recorder:
             if session.rows is not None:
                 self._note_replay(session, session.rows)
         self._replaying.clear()
-        if self.started_at is None:
-            self.started_at = now
-            changes.append(EpochStored(self.epoch, now, now))
-            changes += [MessageRemoved(message_id) for message_id in self.orphans]
-            self.orphans.clear()
-        elif not changes:
+        if self._is_alive:
+            self._note_alive(now)
+        if not changes:
             return ()
         if self.next_id > self.reserved:
             self.reserved = self.next_id + _BLOCK
@@ -142,11 +153,20 @@ class Recorder:
         self.next_id = row_id + 1
         return row_id
 
-    def alive(self, now: float) -> None:
-        """The store is known to have run until now."""
+    def alive(self) -> None:
+        """The journal is to know that the store ran until now."""
+        self._is_alive = True
+
+    def _note_alive(self, now: float) -> None:
+        self._is_alive = False
+        if self.alive_at is not None and self.alive_at >= now:
+            return
         if self.started_at is None:
             self.started_at = now
+        self.alive_at = now
         self.changes.append(EpochStored(self.epoch, self.started_at, now))
+        self.changes += [MessageRemoved(message_id) for message_id in self.orphans]
+        self.orphans.clear()
 
     # ------------------------------------------------------------ sessions
 
@@ -197,10 +217,11 @@ class Recorder:
         rows.protocol_version = protocol_version
         rows.reserve(session.last_packet_id)
         self.touch(session)
+        self.alive()  # so that no crash cuts it before it was connected
 
     def begin(self, session: SessionState, protocol_version: int) -> None:
         """The session becomes durable: all that it holds is stored. *Cost* O(what it holds)."""
-        rows = session.rows = Rows(self.new_id(), protocol_version)
+        rows = session.rows = Rows(session, self.new_id(), protocol_version)
         rows.reserve(session.last_packet_id)
         self.touch(session)
         self.touch_replay(session)
@@ -265,6 +286,7 @@ class Recorder:
             due_at, will = will.at, will.will
         policy = session.settings.policy
         own = None if policy is self.settings.policy else policy
+        self.alive()
         self.changes.append(WillStored(session.client_id, will, due_at, self.epoch, own))
 
     def will_gone(self, session: SessionState) -> None:
@@ -290,21 +312,24 @@ class Recorder:
 
     def copy(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy for a durable session; the row, and the message that it refers to."""
-        body = self._body
-        row_id = self.next_id
-        if body is None:
-            body = self._body = Body(row_id)
-            row_id += 1
-            self._copies = 0
-            self._first = len(self.changes)
-        self.next_id = row_id + 1
-        if id(delivery) not in self.bodies:
-            self.bodies[id(delivery)] = body
-            body.deliveries.append(delivery)
+        body = self._body or self._begin_body()
+        row_id = self.new_id()
+        self._know(body, delivery)
         body.references += 1
         self._copies += 1
         self.changes.append(DeliveryStored(row_id, rows.session_id, body.message_id, delivery))
         return row_id, body
+
+    def _begin_body(self) -> Body:
+        body = self._body = Body(self.next_id)  # that of its first copy, so that none is left out
+        self._copies = 0
+        self._first = len(self.changes)
+        return body
+
+    def _know(self, body: Body, delivery: Delivery) -> None:
+        if id(delivery) not in self.bodies:
+            self.bodies[id(delivery)] = body
+            body.deliveries.append(delivery)
 
     def _end_publish(self, body: Body) -> None:
         """Several copies refer to the message's own row, a sole one holds it itself."""
@@ -382,17 +407,50 @@ class Recorder:
         assert rows is not None
         rows.in_flight[packet_id] = entry
         if not rows.reserved_from <= packet_id <= rows.renew_at:
-            rows.reserve(packet_id)
-            self.touch(session)
+            self._reserve(session, rows, packet_id)
         if delivery.qos == 2:
             self._exchange(rows, packet_id, entry[0])
 
-    def acked(self, session: SessionState, packet_id: int, turn: Turn) -> Outcome:
-        """What came of a PUBACK that made nothing else happen."""
+    def sent_together(self, sent: list[tuple[Rows, int, Delivery]]) -> None:
+        """Copies of one message are in flight: `copy` and `sent` of each, at less cost."""
+        body = self._body or self._begin_body()
+        message_id, row_id = body.message_id, self.next_id
+        append = self.changes.append
+        before: Delivery | None = None
+        for rows, packet_id, delivery in sent:
+            if delivery is not before:
+                before = delivery
+                self._know(body, delivery)
+            append(DeliveryStored(row_id, rows.session_id, message_id, delivery))
+            rows.in_flight[packet_id] = row_id, body
+            row_id += 1
+            if delivery.qos == 2:
+                self.next_id = row_id
+                self._exchange(rows, packet_id, row_id - 1)
+                row_id = self.next_id
+            if not rows.reserved_from <= packet_id <= rows.renew_at:
+                self._reserve(rows.session, rows, packet_id)
+        self.next_id = row_id
+        body.references += len(sent)
+        self._copies += len(sent)
+
+    def acked(self, session: SessionState, packet_id: int) -> Outcome:
+        """What came of a PUBACK that made nothing else happen: `take`, at half the cost."""
         rows = session.rows
-        if rows is not None:
-            self.removed(*rows.in_flight.pop(packet_id))
-        return turn.take()
+        if rows is None:
+            return EMPTY
+        row_id, body = rows.in_flight.pop(packet_id)
+        if body is None:
+            return Outcome((DeliveryRemoved(row_id),))
+        body.references -= 1
+        if body.references or body.message_id is None:
+            return Outcome((DeliveryRemoved(row_id),))
+        self._forget(body)
+        return Outcome((DeliveryRemoved(row_id), MessageRemoved(body.message_id)))
+
+    def _reserve(self, session: SessionState, rows: Rows, packet_id: int) -> None:
+        rows.reserve(packet_id)
+        self.touch(session)
 
     def _exchange(
         self, rows: Rows, packet_id: int, delivery_id: int | None, is_abandoned: bool = False
@@ -447,6 +505,7 @@ class Recorder:
         return DurableSnapshot(
             self.epoch,
             self.started_at,
+            self.alive_at,
             self.next_id,
             self.reserved,
             tuple(known),
@@ -455,7 +514,7 @@ class Recorder:
 
     def attach(self, session: SessionState, saved: RowsSnapshot, bodies: dict[int, Body]) -> None:
         """A session that was made anew has these rows; `bodies` by the rows that refer to them."""
-        rows = session.rows = Rows(saved.session_id, saved.protocol_version)
+        rows = session.rows = Rows(session, saved.session_id, saved.protocol_version)
         rows.reserve(saved.reserved_from)
         rows.has_replay = saved.has_replay
         for packet_id, row_id in saved.in_flight:

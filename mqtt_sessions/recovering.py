@@ -10,7 +10,6 @@ Spec: MQTT 5.0 §4.1 [NN-1.7], §3.1.2.5 [NN-4.5].
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import assert_never
 
 from mqtt_sessions._values import value
@@ -30,7 +29,7 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
-from mqtt_sessions.messages import Will
+from mqtt_sessions.messages import Delivery, Will
 from mqtt_sessions.packet_ids import MAX_PACKET_ID
 from mqtt_sessions.rows import Body
 from mqtt_sessions.snapshots import (
@@ -64,16 +63,45 @@ class RowSetAside:
 class SavedSession:
     """The rows of one session."""
 
-    __slots__ = ("deliveries", "exchanges", "inbound", "replay", "row", "subscriptions", "will")
+    __slots__ = (
+        "deliveries",
+        "exchanges",
+        "inbound",
+        "is_sorted",
+        "replay",
+        "row",
+        "subscriptions",
+        "will",
+    )
 
     def __init__(self, row: SessionStored) -> None:
         self.row = row
         self.subscriptions: dict[str, Subscription] = {}
-        self.deliveries: list[tuple[float, int, DeliveryStored]] = []
+        self.deliveries: list[DeliveryStored] = []
+        self.is_sorted = True
         self.exchanges: list[ExchangeStored] = []
         self.inbound: dict[int, float | None] = {}
         self.replay: ReplaySnapshot | None = None
         self.will: WillStored | None = None
+
+    def split(self) -> tuple[list[DeliveryStored], dict[int, Delivery]]:
+        """What waits, oldest first, and what an exchange has sent."""
+        if not self.exchanges:
+            return self.deliveries, {}
+        named = {each.delivery_id for each in self.exchanges}
+        return (
+            [each for each in self.deliveries if each.delivery_id not in named],
+            {
+                each.delivery_id: each.delivery
+                for each in self.deliveries
+                if each.delivery_id in named
+            },
+        )
+
+
+def _place(row: DeliveryStored) -> tuple[float, int]:
+    """Arrival, and then the order in which copies were made."""
+    return row.delivery.received_at, row.delivery_id
 
 
 class SavedState:
@@ -107,14 +135,18 @@ class SavedState:
         """*Cost* O(rows)."""
         sessions = self.sessions
         behind: list[Stored] = []
+        last_id, arrived_at = 0, -_INF
         for row in rows:
             if isinstance(row, DeliveryStored):
                 saved = sessions.get(row.session_id)
-                delivery = row.delivery
                 if saved is None:
                     behind.append(row)
+                    continue
+                if row.delivery_id < last_id or row.delivery.received_at < arrived_at:
+                    saved.is_sorted = False
                 else:
-                    saved.deliveries.append((delivery.received_at, row.delivery_id, row))
+                    last_id, arrived_at = row.delivery_id, row.delivery.received_at
+                saved.deliveries.append(row)
             elif isinstance(row, SubscriptionStored):
                 saved = sessions.get(row.session_id)
                 if saved is None or not is_valid_filter(row.subscription.topic_filter):
@@ -126,10 +158,11 @@ class SavedState:
         for row in behind:  # no order is relied on: their session may have come later
             self._take_late(row)
         for saved in sessions.values():
-            saved.deliveries.sort(key=itemgetter(0, 1))
-            for received_at, delivery_id, _ in saved.deliveries:
-                self.next_id = max(self.next_id, delivery_id + 1)
-                self.arrived_at = max(self.arrived_at, received_at)
+            if not saved.is_sorted:
+                saved.deliveries.sort(key=_place)
+                last_id = max(last_id, *(each.delivery_id for each in saved.deliveries))
+        self.next_id = max(self.next_id, last_id + 1)
+        self.arrived_at = max(self.arrived_at, arrived_at)
 
     def _take_other(self, row: Stored, behind: list[Stored]) -> None:
         match row:
@@ -163,7 +196,8 @@ class SavedState:
         if saved is None:
             self._set_aside(row, "there is no such session")
         elif isinstance(row, DeliveryStored):
-            saved.deliveries.append((row.delivery.received_at, row.delivery_id, row))
+            saved.deliveries.append(row)
+            saved.is_sorted = False
         elif isinstance(row, SubscriptionStored):
             topic_filter = row.subscription.topic_filter
             if is_valid_filter(topic_filter):
@@ -190,7 +224,7 @@ class SavedState:
             if not saved.exchanges:
                 continue
             saved.exchanges.sort(key=lambda each: each.place)
-            there = {row_id: row.delivery for _, row_id, row in saved.deliveries}
+            there = {each.delivery_id: each.delivery for each in saved.deliveries}
             for index, row in enumerate(saved.exchanges):
                 delivery_id = row.delivery_id
                 if delivery_id is None:
@@ -219,12 +253,21 @@ class SavedState:
 
     # ------------------------------------------------------------ what it comes to
 
+    @property
+    def last_epoch(self) -> int:
+        """The latest run that left a row, be its own row damaged or not; 0: there was none."""
+        named = [saved.row.epoch for saved in self.sessions.values()]
+        return max(*self.epochs, *named, *(will.epoch for will in self.wills.values()), 0, 0)
+
     def cut_at(self, epoch: int, now: float, *, at_heartbeat: bool) -> float:
-        """When a crash cut the connections of an epoch: at the start of the next, or before it."""
+        """When a crash cut the connections of an epoch: at the start of the next, or before it.
+
+        Never later than now, though the clock may have been set back: what has ended has ended.
+        """
         if at_heartbeat and epoch in self.epochs:
-            return self.epochs[epoch].alive_at
+            return min(self.epochs[epoch].alive_at, now)
         later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
-        return min(later, default=now)
+        return min([now, *later])
 
     def contents(
         self, saved: SavedSession, shared: Settings, cut_at: float, will_cut_at: float
@@ -234,13 +277,11 @@ class SavedState:
         Its row may be of a later run than its will's: then they were cut by different crashes.
         """
         row = saved.row
-        in_exchange = {each.delivery_id for each in saved.exchanges}
-        deliveries = {row_id: each.delivery for _, row_id, each in saved.deliveries}
         expires_at = row.expires_at
         if row.expiry_interval is not None and (row.connected or expires_at is None):
             expires_at = cut_at + row.expiry_interval
         will, due_at = _will_of(saved.will, will_cut_at)
-        queue = tuple(each for row_id, each in deliveries.items() if row_id not in in_exchange)
+        queue, sent = saved.split()
         return SessionContents(
             row.client_id,
             row.policy or shared.policy,
@@ -250,12 +291,14 @@ class SavedState:
             row.expiry_interval,
             None if row.expiry_interval is None else expires_at,
             tuple(saved.subscriptions.values()),
-            queue,
+            tuple([each.delivery for each in queue]),
             tuple(
-                (each.packet_id, None if each.delivery_id is None else deliveries[each.delivery_id])
-                for each in saved.exchanges
+                [
+                    (each.packet_id, None if each.delivery_id is None else sent[each.delivery_id])
+                    for each in saved.exchanges
+                ]
             ),
-            tuple(each.packet_id for each in saved.exchanges if each.is_abandoned),
+            tuple([each.packet_id for each in saved.exchanges if each.is_abandoned]),
             row.packet_ids_until,
             tuple(saved.inbound.items()),
             will,
@@ -270,31 +313,35 @@ class SavedState:
     def rows_of(self, saved: SavedSession) -> RowsSnapshot:
         """What the journal calls it."""
         row = saved.row
-        named = {each.delivery_id: each.packet_id for each in saved.exchanges}
+        queue, _ = saved.split()
         return RowsSnapshot(
             row.client_id,
             row.session_id,
             row.protocol_version,
             row.packet_ids_until,
             saved.replay is not None,
-            tuple(row_id for _, row_id, _ in saved.deliveries if row_id not in named),
+            tuple([each.delivery_id for each in queue]),
             tuple(
-                (each.packet_id, each.delivery_id)
-                for each in saved.exchanges
-                if each.delivery_id is not None
+                [
+                    (each.packet_id, each.delivery_id)
+                    for each in saved.exchanges
+                    if each.delivery_id is not None
+                ]
             ),
         )
 
     def bodies_of(self, saved: SavedSession) -> dict[int, Body]:
         """The messages that its deliveries refer to, by delivery."""
         found: dict[int, Body] = {}
-        for _, row_id, row in saved.deliveries:
+        if not self.bodies:
+            return found
+        for row in saved.deliveries:
             message_id = row.message_id
             if message_id is not None:
                 body = self.bodies.get(message_id)
                 if body is None:
                     body = self.bodies[message_id] = Body(message_id)
-                found[row_id] = body
+                found[row.delivery_id] = body
         return found
 
     def retained_messages(self) -> tuple[RetainedSnapshot, ...]:

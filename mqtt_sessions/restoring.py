@@ -181,8 +181,8 @@ def _restore_outgoing(session: SessionState, contents: SessionContents, alarms: 
     queue.accepted = contents.accepted
     queue.dropped = dict(contents.dropped) or None
     soonest: Delivery | None = None
+    queue.fill(contents.queue)
     for delivery in contents.queue:
-        queue.push(delivery)
         if delivery.expires_at is not None and (
             soonest is None or delivery.expires_at < _expiry(soonest)
         ):

@@ -5,8 +5,13 @@ Nothing here exists in a store that is not durable.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mqtt_sessions.messages import Delivery
 from mqtt_sessions.packet_ids import MAX_PACKET_ID
+
+if TYPE_CHECKING:
+    from mqtt_sessions.state import SessionState
 
 __all__ = ["Body", "Rows"]
 
@@ -37,6 +42,7 @@ class Rows:
     Those of its queue stand in the queue, beside the messages.
 
     Attributes:
+        session: Whose.
         session_id: Its incarnation.
         protocol_version: Of its latest connection.
         in_flight: Packet identifier to the row of the delivery, and its message; not in the PUBREL
@@ -54,10 +60,12 @@ class Rows:
         "renew_at",
         "reserved_from",
         "reserved_until",
+        "session",
         "session_id",
     )
 
-    def __init__(self, session_id: int, protocol_version: int) -> None:
+    def __init__(self, session: SessionState, session_id: int, protocol_version: int) -> None:
+        self.session = session
         self.session_id = session_id
         self.protocol_version = protocol_version
         self.in_flight: dict[int, tuple[int, Body | None]] = {}

@@ -42,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "fault(*numbers): faults of other brokers that a test rules out"
     )
     config.addinivalue_line("markers", "nightly: a long run; only with MQTT_SESSIONS_NIGHTLY=1")
+    config.addinivalue_line(
+        "markers", "unmeasured: slow where coverage is measured, and adds next to nothing to it"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,8 @@ IMPURE = {
 }
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 WIRE = sorted((PACKAGE / "wire").glob("*.py"))
+JOURNALS = sorted((PACKAGE / "journals").glob("*.py"))
+INSPECT = sorted((PACKAGE / "inspect").glob("*.py"))
 TESTING = sorted((PACKAGE / "testing").glob("*.py"))
 MODEL = [path for path in TESTING if path.stem.startswith("model")]
 
@@ -146,6 +149,7 @@ def test_only_the_two_dependencies_and_the_standard_library(path: Path) -> None:
         "collections",
         "enum",
         "functools",
+        "gc",
         "heapq",
         "itertools",
         "math",
@@ -169,6 +173,45 @@ def test_nothing_imports_the_testing_kit(path: Path) -> None:
     assert not [name for name in own_imports(path) if name.split(".")[0] == "testing"]
 
 
+@pytest.mark.parametrize("path", [*CORE, *WIRE, PACKAGE / "__init__.py"], ids=ident)
+def test_nothing_imports_the_journals(path: Path) -> None:
+    assert not [name for name in own_imports(path) if name.split(".")[0] == "journals"]
+
+
+@pytest.mark.parametrize("path", JOURNALS, ids=ident)
+def test_journals_know_values_and_changes_and_no_machinery(path: Path) -> None:
+    used = {name.split(".")[0] for name in own_imports(path)}
+    assert used <= {*VALUES, "errors", "subscriptions", "snapshots", "changes", "journals"}
+
+
+@pytest.mark.parametrize("path", JOURNALS, ids=ident)
+def test_journals_need_only_the_standard_library_and_no_clock(path: Path) -> None:
+    used = {name.partition(".")[0] for name in imports(path)}
+    assert used <= {*sys.stdlib_module_names, "attrs", "mqtt_sessions"}
+    assert not used & {"datetime", "random", "socket", "time", "uuid"}
+
+
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *TESTING], ids=ident)
+def test_nothing_imports_the_inspector(path: Path) -> None:
+    assert not [name for name in own_imports(path) if name.split(".")[0] == "inspect"]
+
+
+@pytest.mark.parametrize("path", INSPECT, ids=ident)
+def test_the_inspector_knows_journals_and_no_machinery(path: Path) -> None:
+    used = {name.split(".")[0] for name in own_imports(path)}
+    assert used <= {*VALUES, "topics", "changes", "deadlines", "journals", "inspect"}
+
+
+@pytest.mark.parametrize("path", INSPECT, ids=ident)
+def test_only_its_tables_need_rich_and_only_its_command_reads_a_clock(path: Path) -> None:
+    used = {name.partition(".")[0] for name in imports(path)}
+    assert used <= {*sys.stdlib_module_names, "attrs", "mqtt_sessions", "rich"}
+    assert "rich" not in used or path.stem == "tables"
+    assert used & IMPURE <= {"__main__": {"io", "os", "sys", "time"}, "tables": {"sys"}}.get(
+        path.stem, set()
+    )
+
+
 @pytest.mark.parametrize("path", MODEL, ids=ident)
 def test_the_model_shares_nothing_with_the_core_but_values(path: Path) -> None:
     used = {name.split(".")[0] for name in own_imports(path) if not name.startswith("testing.")}
@@ -179,7 +222,7 @@ def test_the_model_shares_nothing_with_the_core_but_values(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TESTING, ids=ident)
 def test_only_what_needs_hypothesis_imports_it(path: Path) -> None:
-    wanted = path.stem in {"__init__", "strategies", "machine"}
+    wanted = path.stem in {"__init__", "strategies", "machine", "batches", "journals"}
     assert wanted or "hypothesis" not in {name.partition(".")[0] for name in imports(path)}
 
 
@@ -193,12 +236,12 @@ def test_no_builtin_that_does_input_or_output(path: Path) -> None:
     assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE, *TESTING], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *INSPECT, *TESTING], ids=ident)
 def test_modules_stay_readable_at_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 660  # about 600, and a tenth of grace
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE, *TESTING], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *INSPECT, *TESTING], ids=ident)
 def test_functions_fit_on_a_screen(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):

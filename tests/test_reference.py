@@ -13,13 +13,14 @@ import attrs
 import pytest
 
 import mqtt_sessions
-from mqtt_sessions import wire
+from mqtt_sessions import journals, wire
 from mqtt_sessions.actions import Action
 from mqtt_sessions.changes import Change
 from mqtt_sessions.deadlines import Deadline, DeadlineKind
 from mqtt_sessions.events import Event
 from mqtt_sessions.flows import Phase
 from mqtt_sessions.gate import CommitGate
+from mqtt_sessions.journals import MemoryJournal, Quarantined, SQLiteJournal, ThreadedJournal
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.notices import DropReason, EndReason, Notice
 from mqtt_sessions.policy import (
@@ -69,6 +70,7 @@ PAGES: dict[str, tuple[type, ...]] = {
     "time.md": (Deadline, DeadlineKind),
     "store.md": (Counters, InFlight, Phase, Outcome, Recovered, RowSetAside),
     "changes.md": get_args(Change),
+    "journals.md": (Quarantined,),
     "snapshots.md": (
         StoreSnapshot,
         SessionSnapshot,
@@ -91,6 +93,14 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "actions.md": ("Action",),
     "notices.md": ("Notice",),
     "changes.md": ("Change", "Stored", "Row", "row_of", "fold"),
+    "journals.md": (
+        "Journal",
+        "SQLiteJournal",
+        "ThreadedJournal",
+        "MemoryJournal",
+        "JournalError",
+        "JournalUnusable",
+    ),
     "store.md": (
         "SessionStore",
         "SizeOf",
@@ -125,6 +135,9 @@ WITH_MEMBERS: tuple[tuple[str, type], ...] = (
     ("store.md", SessionStore),
     ("store.md", Session),
     ("gate.md", CommitGate),
+    ("journals.md", SQLiteJournal),
+    ("journals.md", ThreadedJournal),
+    ("journals.md", MemoryJournal),
     ("topics.md", InboundAliases),
     ("topics.md", OutboundAliases),
     ("wire.md", wire.Decoder),
@@ -235,9 +248,11 @@ def test_every_method_of_the_policy() -> None:
 
 
 def test_every_public_name_has_one_section_and_nothing_else_has() -> None:
-    named = [name for page in PAGES if page != "wire.md" for name in sections(page)]
+    apart = ("wire.md", "journals.md")
+    named = [name for page in PAGES if page not in apart for name in sections(page)]
     assert sorted(named) == sorted(mqtt_sessions.__all__)
     assert sorted(sections("wire.md")) == sorted(wire.__all__)
+    assert sorted(sections("journals.md")) == sorted(journals.__all__)
 
 
 class _Shown:

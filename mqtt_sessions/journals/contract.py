@@ -51,8 +51,11 @@ class Journal(Protocol):
         Equal to what was committed: deliveries of one message share one `Message`, and those that
         are alike one `Delivery`. Damaged rows are set aside, and everything else is loaded.
 
+        Raises:
+            JournalUnusable: It cannot be read to its end.
+
         *Cost* O(rows), in time; what it holds besides the rows it has given out is bounded by the
-        messages that several deliveries share.
+        sessions, and by the messages that several deliveries share.
         """
 
     def commit(self, batch: Sequence[Change]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,22 +17,31 @@ from mqtt_sessions.changes import (
     SessionRemoved,
     Stored,
 )
-from mqtt_sessions.journals.contract import JournalError, Quarantined
-from mqtt_sessions.journals.sqlite_bodies import back_of, pack_body, pack_copy
+from mqtt_sessions.journals.contract import JournalError, JournalUnusable, Quarantined
+from mqtt_sessions.journals.sqlite_bodies import back_of, pack_alone, pack_copy
 from mqtt_sessions.journals.sqlite_load import Loading
 from mqtt_sessions.journals.sqlite_rows import REMOVED, STORED, Key
-from mqtt_sessions.journals.sqlite_schema import KEYS, PAGE_SIZE, open_file, wal_of
+from mqtt_sessions.journals.sqlite_salvage import is_sound, salvage
+from mqtt_sessions.journals.sqlite_schema import (
+    CHECKPOINT_PAGES,
+    KEYS,
+    MOST_LOG,
+    index_of,
+    open_file,
+    reason_of,
+    wal_of,
+)
 
 __all__ = ["SQLiteJournal"]
-
-CHECKPOINT_PAGES = 1000
-"""Of the write-ahead log, after which they are moved to their places."""
 
 Last: TypeAlias = dict[str, dict[Key, Any]]
 """By table and key: the last change of each row, None where it is a removal."""
 
 _LARGEST_CHUNK = 64
 """Rows in one statement; a power of two, and 11 columns of each stay under SQLite's old limit."""
+
+_SHORTEST_RUN = 8
+"""Keys in a row that are worth a statement of their own."""
 
 _OF_SESSION = ("subscription", "inbound", "replay", "exchange")
 """What goes with a session."""
@@ -58,8 +68,10 @@ class SQLiteJournal:
         self.path = Path(path)
         self._read_only = read_only
         self._ended = "it is read-only" if read_only else ""
-        self._connection = open_file(self.path, read_only=read_only)
         self._wal = wal_of(self.path)
+        self._was_alone = not self._wal.exists()
+        self._leaves_index = index_of(self.path).exists()
+        self._connection = open_file(self.path, read_only=read_only)
         self._quarantined: list[Quarantined] = []
         self._work = 0
         self._work_until_checkpoint = CHECKPOINT_PAGES
@@ -72,10 +84,44 @@ class SQLiteJournal:
         """What `load` has set aside; it stays in the table `quarantine`."""
         return tuple(self._quarantined)
 
+    def quarantine(self) -> Iterator[Quarantined]:
+        """What stands in the table `quarantine`: all that was ever set aside and moved there.
+
+        Raises:
+            JournalUnusable: It cannot be read.
+
+        *Cost* O(rows).
+        """
+        try:
+            yield from (
+                Quarantined(str(table), str(row), str(reason))
+                for table, row, reason in self._connection.execute(
+                    "SELECT source, name, reason FROM quarantine ORDER BY number"
+                )
+            )
+        except sqlite3.Error as error:
+            raise JournalUnusable(reason_of(self.path, error)) from error
+
     def load(self) -> Iterator[Stored]:
-        """All rows in force; see `Journal.load`."""
+        """All rows in force; see `Journal.load`.
+
+        Where pages are damaged, all that can be read moves to a new file first; the damaged one is
+        kept beside it as `…-damaged-1`.
+
+        Raises:
+            JournalUnusable: It cannot be read; with what can be done.
+        """
         self._quarantined = []
-        return Loading(self._connection, self.path, self._read_only, self._quarantined).rows()
+        try:
+            if not is_sound(self._connection):
+                if self._read_only:
+                    raise JournalUnusable(f"{self.path}: its pages are damaged")
+                self._connection, self._quarantined = salvage(self._connection, self.path)
+        except sqlite3.Error as error:
+            raise JournalUnusable(reason_of(self.path, error)) from error
+        return Loading(
+            self._connection, self.path, self._read_only, self._was_alone, self._quarantined
+        ).rows()
 
     def commit(self, batch: Sequence[Change]) -> None:
         """Make a batch durable; see `Journal.commit`."""
@@ -103,6 +149,8 @@ class SQLiteJournal:
             self._connection.close()
         except sqlite3.Error:
             pass  # then they are still in the log
+        if self._read_only and not self._leaves_index:
+            index_of(self.path).unlink(missing_ok=True)
 
     # ---------------------------------------------------------------- one batch
 
@@ -141,11 +189,10 @@ class SQLiteJournal:
         Only then is the log written from its beginning again, which costs a wait for the disk a
         fraction of what it costs to make a file longer. How many pages a batch has written cannot
         be asked for; a checkpoint tells how many there were, and that is the measure for the next.
+        Where it deceives, the log's length tells.
         """
         self._work += work
-        if self._work < self._work_until_checkpoint and (
-            self._work % 64 or os.stat(self._wal).st_size < 4 * CHECKPOINT_PAGES * PAGE_SIZE
-        ):
+        if self._work < self._work_until_checkpoint and os.stat(self._wal).st_size < MOST_LOG:
             return
         _, pages, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         wanted = self._work * CHECKPOINT_PAGES // max(pages, 1)
@@ -162,7 +209,7 @@ def _delivery_statements(
     """Deliveries, the most of what there is to write."""
     removed = [delivery_id for delivery_id, change in deliveries.items() if change is None]
     if removed:
-        yield _delete_in("delivery", "delivery_id", removed)
+        yield from _delete_runs("delivery", "delivery_id", removed)
     values: list[Any] = []
     messages: dict[int, MessageStored] | None = None
     copies: dict[int, tuple[int, bytes]] = {}
@@ -171,15 +218,7 @@ def _delivery_statements(
             continue
         delivery, message_id = change.delivery, change.message_id
         if message_id is None:
-            body = pack_body(
-                delivery.message,
-                delivery.message.topic_name,
-                delivery.received_at,
-                delivery.expires_at,
-                delivery.message_expiry_interval,
-                delivery.publisher,
-                delivery,
-            )
+            body = pack_alone(delivery)
         else:
             packed = copies.get(id(delivery))
             if packed is None:
@@ -214,6 +253,23 @@ def _delete_in(table: str, column: str, keys: list[int]) -> Statement:
     return f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (text,)
 
 
+def _delete_runs(table: str, column: str, keys: list[int]) -> Iterator[Statement]:
+    """The same; what is acknowledged in order has keys in a row, which cost a third."""
+    keys.sort()
+    begin, singles = 0, []
+    for end in range(1, len(keys) + 1):
+        if end < len(keys) and keys[end] == keys[end - 1] + 1:
+            continue
+        if end - begin < _SHORTEST_RUN:
+            singles += keys[begin:end]
+        else:
+            run = keys[begin], keys[end - 1]
+            yield f"DELETE FROM {table} WHERE {column} BETWEEN ? AND ?", run
+        begin = end
+    if singles:
+        yield _delete_in(table, column, singles)
+
+
 def _deletes(table: str, names: tuple[str, ...], keys: list[Key]) -> Iterator[Statement]:
     values = [value for key in keys for value in key]
     what = f"DELETE FROM {table} WHERE ({', '.join(names)}) IN (VALUES "
@@ -226,11 +282,16 @@ def _inserts(table: str, columns: int, values: list[Any]) -> Iterator[Statement]
 
 def _in_chunks(before: str, columns: int, after: str, values: list[Any]) -> Iterator[Statement]:
     """Statements of 64, 32, ... 1 rows, few enough that all of them stay prepared."""
-    one = f"({', '.join('?' * columns)})"
     at, chunk = 0, _LARGEST_CHUNK
     while at < len(values):
         while chunk * columns > len(values) - at:
             chunk //= 2
         end = at + chunk * columns
-        yield f"{before}{', '.join([one] * chunk)}{after}", values[at:end]
+        yield f"{before}{_marks(columns, chunk)}{after}", values[at:end]
         at = end
+
+
+@cache
+def _marks(columns: int, rows: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return ", ".join([one] * rows)

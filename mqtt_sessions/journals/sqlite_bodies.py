@@ -19,7 +19,16 @@ from functools import lru_cache
 from mqtt_sessions.changes import MessageStored
 from mqtt_sessions.messages import Delivery, Message
 
-__all__ = ["Damaged", "back_of", "pack_body", "pack_copy", "unpack_body", "unpack_copy"]
+__all__ = [
+    "DAMAGE",
+    "Damaged",
+    "back_of",
+    "pack_alone",
+    "pack_body",
+    "pack_copy",
+    "unpack_body",
+    "unpack_copy",
+]
 
 _HEAD = struct.Struct("<HdB")
 _WIDE_HEAD = struct.Struct("<HdI")
@@ -28,6 +37,9 @@ _WIDE_COPY = struct.Struct("<Hq")
 _DOUBLE = struct.Struct("<d")
 _UINT32 = struct.Struct("<I")
 _BYTE = struct.Struct("B")
+
+_pack_head = _HEAD.pack
+_LENGTHS = tuple(bytes((length,)) for length in range(256))
 
 # Bits 0 and 1 are the QoS of the message, 8 and 9 that of the delivery.
 _RETAIN = 1 << 2
@@ -43,8 +55,8 @@ _COPIED = 1 << 13
 _OWN_ARRIVAL = 1 << 14
 _IDS = 1 << 15
 _OPTIONS = _EXPIRES | _TOLD | _PUBLISHER | _INTERVAL | _PROPERTIES | _IDS
-_MESSAGE_BITS = 3 | _RETAIN | _INTERVAL | _PROPERTIES
-_DELIVERY_BITS = 3 << 8 | _DELIVERY_RETAIN | _IS_RETAINED | _COPIED | _OWN_ARRIVAL | _IDS
+_ARRIVAL = _EXPIRES | _TOLD | _PUBLISHER
+_COPY_BITS = 3 << 8 | _DELIVERY_RETAIN | _IS_RETAINED | _COPIED | _OWN_ARRIVAL | _IDS | _ARRIVAL
 
 # What is plain has no options but perhaps a publisher, as almost all have.
 _PLAIN = {
@@ -68,6 +80,10 @@ _SUBSCRIPTION_ID_MAX = 268_435_455
 
 class Damaged(ValueError):
     """What no journal has written."""
+
+
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, struct.error)
+"""All that reading a row can raise which no journal has written."""
 
 
 # ---------------------------------------------------------------- writing
@@ -155,6 +171,44 @@ def pack_body(
         options += _pack_properties(message)
     head = (_WIDE_HEAD if wide else _HEAD).pack(flags | wide, received_at, len(topic))
     return b"".join((head, topic, options, message.payload))
+
+
+def pack_alone(delivery: Delivery) -> bytes:
+    """A delivery that has its message itself: what most rows are, and so by the shortest way."""
+    message, publisher = delivery.message, delivery.publisher
+    topic = message.topic_name.encode()
+    name = b"" if publisher is None else publisher.encode()
+    if (
+        delivery.expires_at is not None
+        or delivery.message_expiry_interval is not None
+        or delivery.subscription_ids
+        or message.message_expiry_interval is not None
+        or message.payload_format_indicator is not None
+        or message.content_type is not None
+        or message.response_topic is not None
+        or message.correlation_data is not None
+        or message.user_properties
+        or len(topic) >= _NARROW
+        or len(name) >= _NARROW
+    ):
+        return pack_body(
+            message,
+            message.topic_name,
+            delivery.received_at,
+            delivery.expires_at,
+            delivery.message_expiry_interval,
+            publisher,
+            delivery,
+        )
+    flags = message.qos | delivery.qos << 8
+    if message.retain:
+        flags |= _RETAIN
+    if delivery.retain or delivery.is_retained:
+        flags |= _delivery_flags(delivery)
+    if publisher is None:
+        return _pack_head(flags, delivery.received_at, len(topic)) + topic + message.payload
+    head = _pack_head(flags | _PUBLISHER, delivery.received_at, len(topic))
+    return b"".join((head, topic, _LENGTHS[len(name)], name, message.payload))
 
 
 def pack_copy(delivery: Delivery, row: MessageStored | None) -> tuple[int, bytes]:
@@ -295,12 +349,9 @@ def unpack_body(body: bytes, topic_name: str | None = None) -> Delivery:
         topic_name: Where the row's key has it.
 
     Raises:
-        Damaged: And what else decoding can raise, all of it `ValueError` or `TypeError`.
+        Exception: One of `DAMAGE`.
     """
-    try:
-        flags, received_at, length = _HEAD.unpack_from(body)
-    except struct.error as error:
-        raise Damaged("it is cut short") from error
+    flags, received_at, length = _HEAD.unpack_from(body)
     plain = _PLAIN.get(flags & ~_PUBLISHER)
     if plain is None or not received_at < math.inf:
         return _unpack_rare(body, topic_name)
@@ -322,20 +373,17 @@ def unpack_body(body: bytes, topic_name: str | None = None) -> Delivery:
 
 def _unpack_rare(body: bytes, topic_name: str | None) -> Delivery:
     """A body with options, or a damaged one."""
-    try:
-        flags, received_at, length = _HEAD.unpack_from(body)
-        begin = 11
-        if flags & _WIDE:
-            flags, received_at, length = _WIDE_HEAD.unpack_from(body)
-            begin = 14
-        topic_bytes = _piece(body, begin, length)
-        options = _Options(body, begin + length, flags)
-        expires_at, told, publisher = options.arrival(wide=flags & _WIDE != 0)
-        ids = options.ids()
-        topic = topic_bytes.decode() if topic_name is None else topic_name
-        message = options.message(topic)
-    except struct.error as error:
-        raise Damaged("it is cut short") from error
+    flags, received_at, length = _HEAD.unpack_from(body)
+    begin = _HEAD.size
+    if flags & _WIDE:
+        flags, received_at, length = _WIDE_HEAD.unpack_from(body)
+        begin = _WIDE_HEAD.size
+    topic_bytes = _piece(body, begin, length)
+    options = _Options(body, begin + length, flags)
+    expires_at, told, publisher = options.arrival(wide=flags & _WIDE != 0)
+    ids = options.ids()
+    topic = topic_bytes.decode() if topic_name is None else topic_name
+    message = options.message(topic)
     plain = _PLAIN.get(flags & ~(_OPTIONS | _WIDE))
     if plain is None or not received_at < math.inf:
         raise Damaged("its flags or its arrival are out of range")
@@ -360,7 +408,7 @@ def unpack_copy(
         alike: Deliveries that were unpacked so far, under what makes them alike.
 
     Raises:
-        Damaged: And what else decoding can raise, all of it `ValueError` or `TypeError`.
+        Exception: One of `DAMAGE`.
     """
     if len(body) == 3:
         flags, back = _COPY.unpack(body)
@@ -378,40 +426,37 @@ def unpack_copy(
         flags, back = head.unpack(body[:end])
         flags &= ~_WIDE
         message_id = delivery_id - back
-        key = message_id, flags, body[end:]
+        key = (message_id, flags, body[end:]) if end < len(body) else message_id << 16 | flags
     delivery = alike.get(key)
     if delivery is None:
         row = messages.get(message_id)
         if row is None:
             raise Damaged(f"its message {message_id} is missing")
-        delivery = alike[key] = _copy_of(row, _Options(body, end, flags))
+        delivery, same = _copy_of(row, _Options(body, end, flags))
+        if same is not None:  # a later batch has written again what the message's row has
+            bits, rest = same
+            plainest = (message_id, bits, rest) if rest else message_id << 16 | bits
+            delivery = alike.setdefault(plainest, delivery)
+        alike[key] = delivery
     return message_id, delivery
 
 
-def _copy_of(row: MessageStored, options: _Options) -> Delivery:
+def _copy_of(row: MessageStored, options: _Options) -> tuple[Delivery, tuple[int, bytes] | None]:
+    """A copy; and how it would be written beside its message, if it has the same arrival."""
     flags = options.flags
-    qos = flags >> 8 & 3
-    if qos == 3 or flags & _MESSAGE_BITS or (flags & _OPTIONS & ~_IDS and not flags & _OWN_ARRIVAL):
+    plain = _PLAIN.get(flags & (3 << 8 | _DELIVERY_RETAIN | _IS_RETAINED))
+    if plain is None or flags & ~_COPY_BITS or (flags & _ARRIVAL and not flags & _OWN_ARRIVAL):
         raise Damaged("its flags are out of range")
+    arrival = row.expires_at, row.message_expiry_interval, row.publisher
     received_at = row.received_at
-    expires_at, told, publisher = row.expires_at, row.message_expiry_interval, row.publisher
-    try:
-        if flags & _OWN_ARRIVAL:
-            received_at = options.double()
-            expires_at, told, publisher = options.arrival(wide=True)
-        ids = options.ids()
-    except struct.error as error:
-        raise Damaged("it is cut short") from error
-    if options.at != len(options.body):
-        raise Damaged("something stands behind its end")
-    return Delivery(
-        row.message,
-        qos,
-        flags & _DELIVERY_RETAIN != 0,
-        ids,
-        received_at,
-        expires_at,
-        told,
-        publisher,
-        flags & _IS_RETAINED != 0,
-    )
+    same = None
+    if flags & _OWN_ARRIVAL:
+        received_at, own = options.double(), options.arrival(wide=True)
+        if received_at == row.received_at and own == arrival:
+            same = flags & ~(_OWN_ARRIVAL | _ARRIVAL), options.body[options.at :]
+        arrival = own
+    ids = options.ids()
+    if options.at != len(options.body) or not received_at < math.inf:
+        raise Damaged("its arrival is out of range, or something stands behind its end")
+    _, _, qos, retain, is_retained = plain
+    return Delivery(row.message, qos, retain, ids, received_at, *arrival, is_retained), same

@@ -17,15 +17,12 @@ from mqtt_sessions.changes import (
     Stored,
 )
 from mqtt_sessions.journals.contract import JournalUnusable, Quarantined
-from mqtt_sessions.journals.sqlite_bodies import Damaged, unpack_copy
+from mqtt_sessions.journals.sqlite_bodies import DAMAGE, Damaged, unpack_copy
 from mqtt_sessions.journals.sqlite_rows import UNPACK, Columns
-from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of
+from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of, text_or_bytes, wal_of
 from mqtt_sessions.messages import Delivery
 
 __all__ = ["Loading"]
-
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What decoding can raise of a row that no journal has written."""
 
 
 class Loading:
@@ -35,6 +32,7 @@ class Loading:
         connection: Of the journal.
         path: Of its file, for what is told.
         read_only: Leave damaged rows where they are.
+        was_alone: There was no log when the file was opened, and so nobody else had it open.
         quarantined: Receives what was set aside.
     """
 
@@ -43,12 +41,14 @@ class Loading:
         connection: sqlite3.Connection,
         path: Path,
         read_only: bool,
+        was_alone: bool,
         quarantined: list[Quarantined],
     ) -> None:
         self._connection = connection
         self._path = path
         self._read_only = read_only
         self._quarantined = quarantined
+        self._was_alone = was_alone
         self._sessions: set[int] = set()
         self._messages: dict[int, MessageStored] = {}
         self._damaged: list[tuple[Columns, str]] = []
@@ -75,6 +75,8 @@ class Loading:
                 yield message
             yield from self._deliveries()
             yield from self._exchanges()
+            if self._read_only and self._was_alone and wal_of(self._path).exists():
+                raise JournalUnusable(f"{self._path}: it was opened elsewhere while it was read")
         except sqlite3.Error as error:
             raise JournalUnusable(reason_of(self._path, error)) from error
         finally:
@@ -86,7 +88,7 @@ class Loading:
         for row in self._connection.execute(f"SELECT * FROM {table}"):
             try:
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -113,7 +115,7 @@ class Loading:
                 if row[0] not in sessions:
                     raise Damaged(f"its session {row[0]!r} is missing")
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -128,7 +130,7 @@ class Loading:
                 if session_id not in sessions:
                     raise Damaged(f"its session {session_id!r} is missing")
                 message_id, delivery = unpack_copy(body, delivery_id, messages, alike)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
                 self._damaged_deliveries.add(delivery_id)
             else:
@@ -153,7 +155,7 @@ class Loading:
                 if row[3] is not None and owners.get(row[3]) != row[0]:
                     raise Damaged(f"its delivery {row[3]!r} is missing")
                 change = unpack(row)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self._damaged.append((row, _told(error)))
             else:
                 yield change
@@ -169,15 +171,17 @@ class Loading:
             for row, reason in self._damaged
         ]
         if not self._read_only:
-            self._connection.execute("BEGIN")
+            execute = self._connection.execute
+            execute("BEGIN")
             for (row, reason), each in zip(self._damaged, told, strict=True):
-                self._connection.execute(
+                execute(
                     "INSERT INTO quarantine (source, name, reason, columns) VALUES (?, ?, ?, ?)",
                     (table, each.row, reason, json.dumps([_raw(value) for value in row])),
                 )
-                where = " AND ".join(f"{name} IS ?" for name in names)
-                self._connection.execute(f"DELETE FROM {table} WHERE {where}", row[: len(names)])
-            self._connection.execute("COMMIT")
+                key = row[: len(names)]
+                where = " AND ".join(map(_is, names, key))
+                execute(f"DELETE FROM {table} WHERE {where}", key)
+            execute("COMMIT")
         self._quarantined += told
         self._damaged = []
 
@@ -189,3 +193,10 @@ def _told(error: BaseException) -> str:
 def _raw(value: object) -> object:
     """A column as JSON: bytes in hexadecimal, in a list of its own."""
     return [value.hex()] if isinstance(value, bytes) else value
+
+
+def _is(name: str, value: object) -> str:
+    """That a column has a value as it was read; a text that is none was read as bytes."""
+    if isinstance(value, bytes) and isinstance(text_or_bytes(value), bytes):
+        return f"CAST({name} AS BLOB) IS ?"
+    return f"{name} IS ?"

@@ -99,7 +99,12 @@ def _exchange(change: ExchangeStored) -> Columns:
 
 def _replay(change: ReplayStored) -> Columns:
     replay = change.replay
-    return change.session_id, json.dumps(attrs.asdict(replay))
+    fields = attrs.asdict(replay)
+    for name in ("superseded", "offered"):  # instants are floats, whatever a host's clock gives
+        fields[name] = [(topic, float(at), event) for topic, at, event in fields[name]]
+    if replay.goes_on_at is not None:
+        fields["goes_on_at"] = float(replay.goes_on_at)
+    return change.session_id, json.dumps(fields)
 
 
 def _will(change: WillStored) -> Columns:
@@ -173,7 +178,7 @@ def _require(holds: bool, reason: str) -> None:
 
 
 def _integer(number: object, low: int, high: int, name: str) -> int:
-    if not isinstance(number, int) or not low <= number <= high:
+    if type(number) is not int or not low <= number <= high:
         raise Damaged(f"{name} is {number!r}, not {low} to {high}")
     return number
 
@@ -236,6 +241,7 @@ def _read_session(row: Columns) -> SessionStored:
     session_id, client_id, epoch, connected, version, principal, interval, at, until = row[:9]
     interval = _instant_or_none(interval, "expiry_interval")
     _require(interval is None or interval >= 0, f"expiry_interval is {interval!r}")
+    _require(client_id != "", "client_id is empty")
     return SessionStored(
         session_id,
         _text(client_id, "client_id"),
@@ -300,9 +306,29 @@ def _read_exchange(row: Columns) -> ExchangeStored:
 def _read_replay(row: Columns) -> ReplayStored:
     session_id, text = row
     fields = json.loads(_text(text, "replay"))
-    for name in ("cursors", "superseded", "offered"):
-        fields[name] = tuple(tuple(each) for each in fields[name])
-    return ReplayStored(session_id, ReplaySnapshot(**fields))
+    cursors = tuple(
+        (
+            _text(topic_filter, "a filter"),
+            _text_or_none(topic, "a cursor"),
+            _identifier(event, "event"),
+        )
+        for topic_filter, topic, event in fields["cursors"]
+    )
+    superseded, offered = (
+        tuple(
+            (_text(topic, "a topic"), _instant(at, "an arrival"), _identifier(event, "event"))
+            for topic, at, event in fields[name]
+        )
+        for name in ("superseded", "offered")
+    )
+    retained_first, goes_on_at = fields["retained_first"], fields["goes_on_at"]
+    _require(isinstance(retained_first, bool), "retained_first is no flag")
+    goes_on_at = _instant_or_none(goes_on_at, "goes_on_at")
+    event = _identifier(fields["event"], "event")
+    return ReplayStored(
+        session_id,
+        ReplaySnapshot(cursors, superseded, offered, event, retained_first, goes_on_at),
+    )
 
 
 def _read_will(row: Columns) -> WillStored:
@@ -354,4 +380,4 @@ UNPACK: dict[str, Callable[[Columns], Any]] = {
     "message": _read_message,
     "exchange": _read_exchange,
 }
-"""By table: what a row was. Damage raises ValueError, TypeError, KeyError or AttributeError."""
+"""By table: what a row was; one that is damaged raises one of `DAMAGE`."""

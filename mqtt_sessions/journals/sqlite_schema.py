@@ -10,14 +10,19 @@ from pathlib import Path
 from mqtt_sessions.journals.contract import JournalUnusable
 
 __all__ = [
+    "CHECKPOINT_PAGES",
     "FORMAT_VERSION",
     "KEYS",
     "MIGRATIONS",
+    "MOST_LOG",
     "PAGE_SIZE",
     "TABLES",
     "Migration",
+    "index_of",
     "open_file",
     "reason_of",
+    "sync_directory",
+    "text_or_bytes",
     "wal_of",
 ]
 
@@ -30,8 +35,14 @@ FORMAT_VERSION = 1
 PAGE_SIZE = 8192
 """Bytes; a page takes forty queued messages, and a larger one is written again as often."""
 
-WAL_SIZE_LIMIT = 64 * 1024 * 1024
-"""Bytes to which the write-ahead log is cut back after a batch that was larger."""
+CHECKPOINT_PAGES = 1000
+"""Pages of the log, about, after which all of them are moved to their places."""
+
+KEPT_LOG = 2 * CHECKPOINT_PAGES * PAGE_SIZE
+"""Bytes to which the log is cut back when it begins anew; what is kept is written much faster."""
+
+MOST_LOG = 2 * KEPT_LOG
+"""Bytes of the log after which its pages are moved in any case."""
 
 CACHE_SIZE = 16 * 1024
 """KiB of pages that are held."""
@@ -91,6 +102,19 @@ _QUARANTINE = (
 )
 
 
+def text_or_bytes(text: bytes) -> str | bytes:
+    """A text as it is read; damaged bytes must not end the reading of all rows."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def index_of(path: Path) -> Path:
+    """The index of that log, which only those who look at a file share."""
+    return path.with_name(path.name + "-shm")
+
+
 def wal_of(path: Path) -> Path:
     """The write-ahead log beside a file."""
     return path.with_name(path.name + "-wal")
@@ -104,23 +128,35 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     _check_place(path, read_only=read_only)
     is_new = not path.exists()
-    mode = "ro" if read_only else "rwc"
+    mode = "mode=rwc"
+    if read_only:
+        # Whoever has it open has a log beside it. Without one there is nothing to wait for, and
+        # not even an empty log has to be made.
+        mode = "mode=ro" if wal_of(path).exists() else "immutable=1"
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{path.absolute().as_uri()}?{mode}",
             uri=True,
             timeout=0,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.text_factory = text_or_bytes
         if read_only:
-            _check_format(connection, path)
+            version = _check_format(connection, path)
+            if version is None:
+                raise JournalUnusable(f"{path} is empty")
+            if version < FORMAT_VERSION:
+                raise JournalUnusable(
+                    f"{path} is a session journal of format {version}, which is read once it has "
+                    f"been brought to {FORMAT_VERSION}; open it to write"
+                )
         else:
             _prepare(connection, path)
             if is_new:
-                _sync_directory(path.absolute().parent)
+                sync_directory(path.absolute().parent)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -138,8 +174,15 @@ def _check_place(path: Path, *, read_only: bool) -> None:
         raise JournalUnusable(f"{path}: there is no directory {parent}; make it first")
     if path.is_dir():
         raise JournalUnusable(f"{path} is a directory; name a file in it")
-    if read_only and not path.exists():
+    if path.exists():
+        if not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
+            raise JournalUnusable(f"{path}: {_REASONS[sqlite3.SQLITE_PERM]}")
+    elif read_only:
         raise JournalUnusable(f"{path}: there is no such file")
+    if not os.access(parent, os.W_OK) and not (read_only and not wal_of(path).exists()):
+        raise JournalUnusable(
+            f"{path}: nothing can be made in {parent}, where its log has to stand; check who may"
+        )
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -156,7 +199,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for pragma in (
         "synchronous = FULL",  # the log is synchronized with each commit
         "wal_autocheckpoint = 0",  # an error in that one would not be told
-        f"journal_size_limit = {WAL_SIZE_LIMIT}",
+        f"journal_size_limit = {KEPT_LOG}",
         f"cache_size = -{CACHE_SIZE}",
         "secure_delete = OFF",  # some builds overwrite what they delete
         "temp_store = MEMORY",
@@ -210,8 +253,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
     connection.execute("COMMIT")
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the name of a new file durable; SQLite does so for its logs only."""
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable; SQLite does so for those of its logs only."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # where directories are no files, their entries are durable by themselves
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -221,21 +264,21 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "it is held by another process, or by another journal of this one; end "
+    "that first",
+    sqlite3.SQLITE_PERM: "it cannot be read and written; check who may",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check its file system",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check who may read and write it",
+    sqlite3.SQLITE_FULL: "the disk is full; make room",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; check it",
+    sqlite3.SQLITE_NOTADB: "it is no session journal, nor any database; name another file",
+    sqlite3.SQLITE_CORRUPT: "its pages are damaged; keep a copy, and see what the command "
+    "`.recover` of the program `sqlite3` can read",
+}
+
+
 def reason_of(path: Path, error: sqlite3.Error) -> str:
     """What an error of SQLite means for who runs the broker."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
-    reasons = {
-        sqlite3.SQLITE_BUSY: "it is held by another process; end that one first",
-        sqlite3.SQLITE_LOCKED: "it is held by another journal of this process; close that first",
-        sqlite3.SQLITE_READONLY: "it cannot be written; check who may write the file and its "
-        "directory",
-        sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check who may read and write the file and "
-        "its directory",
-        sqlite3.SQLITE_PERM: "it cannot be opened; check who may read and write the file",
-        sqlite3.SQLITE_FULL: "the disk is full; make room",
-        sqlite3.SQLITE_IOERR: "the disk reports an error; check it",
-        sqlite3.SQLITE_NOTADB: "it is no session journal, nor any database; name another file",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged; keep a copy, and see what `sqlite3 FILE "
-        ".recover` can read",
-    }
-    return f"{path}: {reasons.get(code, 'SQLite cannot use it')} ({error})"
+    return f"{path}: {_REASONS.get(code, 'SQLite cannot use it')} ({error})"

@@ -29,7 +29,7 @@ class ThreadedJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._failure: BaseException | None = None
+        self._failure: JournalError | None = None
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -54,7 +54,11 @@ class ThreadedJournal:
         """
         if self._is_closed:
             raise JournalError("the journal takes no more batches: it is closed")
-        return self._thread.submit(self._commit, batch)
+        future: Future[None] = Future()
+        # Nobody may cancel it any more: later batches rely on this one.
+        future.set_running_or_notify_cancel()
+        self._thread.submit(self._commit, batch, future)
+        return future
 
     def commit(self, batch: Sequence[Change]) -> None:
         """Hand a batch over, and wait until it is durable; see `Journal.commit`."""
@@ -66,11 +70,17 @@ class ThreadedJournal:
         self._thread.shutdown()
         self._journal.close()
 
-    def _commit(self, batch: Sequence[Change]) -> None:
-        if self._failure is not None:
-            raise JournalError("the journal takes no more batches") from self._failure
+    def _commit(self, batch: Sequence[Change], future: Future[None]) -> None:
         try:
+            if self._failure is not None:
+                raise JournalError("the journal takes no more batches") from self._failure
             self._journal.commit(batch)
-        except BaseException as error:
+        except JournalError as error:
             self._failure = error
-            raise
+            future.set_exception(error)
+        except BaseException as error:
+            self._failure = JournalError(f"a batch may not be durable: {error}")
+            self._failure.__cause__ = error
+            future.set_exception(self._failure)
+        else:
+            future.set_result(None)

@@ -22,9 +22,11 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from mqtt_sessions.testing import strategies
+from mqtt_sessions.testing.batches import change_batches
 from mqtt_sessions.testing.canonical import canonical
 from mqtt_sessions.testing.clients import Client, ServerFault
 from mqtt_sessions.testing.invariants import Violation, Watch
+from mqtt_sessions.testing.journals import JournalConformance
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.live import BrokerFault, BrokerSubject
 from mqtt_sessions.testing.machine import SessionStateMachine
@@ -49,6 +51,7 @@ __all__ = [
     "Disagreement",
     "Entry",
     "Failure",
+    "JournalConformance",
     "Journaled",
     "Judge",
     "Leaving",
@@ -69,6 +72,7 @@ __all__ = [
     "Watch",
     "World",
     "canonical",
+    "change_batches",
     "explore",
     "sequence_diagram",
     "strategies",

@@ -42,6 +42,7 @@ def durable_view(snapshot: StoreSnapshot, cut_at: float) -> StoreSnapshot:
         arrived_at=max(arrivals, default=float("-inf")),
         sessions=tuple(sessions),
         connections=(),
+        retained=tuple(sorted(snapshot.retained, key=lambda each: each.message.topic_name)),
         accepted=sum(each.accepted for each in sessions),
         completed=0,
         dropped=(),

@@ -82,6 +82,7 @@ class Judge:
         self.steps: list[Step] = []
         self.failure: Failure | None = None
         self._real_time = bool(getattr(subject, "real_time", False))
+        self.model.is_order_seen = not self._real_time
         # A broker behind a socket says nothing of what happens inside, which the watch is about.
         self._watch = None if self._real_time else Watch(*settings)
         self._check: Callable[[], None] | None = getattr(subject, "check", None)

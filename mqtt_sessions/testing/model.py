@@ -10,16 +10,21 @@ the core but values. Each rule stands under its id, in the module of its subject
 - `model_values`: what is remembered; topics and filters.
 - `model_routing`: who gets a message, what is retained.
 - `model_lifetime`: CONNECT, the end of connections and sessions, wills, time.
-- `model_packets`: what clients send, what the host does.
+- `model_codes`: the reason codes of SUBACK and UNSUBACK.
+- `model_requests`: SUBSCRIBE and UNSUBSCRIBE.
+- `model_packets`: what else clients send, what the host does.
 - `model_replays`: retained messages that a SUBSCRIBE called up.
-- `model_sending`: what may be sent, when, and what it has to say.
+- `model_citations`: which statement a PUBLISH breaks that nothing allows.
+- `model_copies`: what a PUBLISH says, and how many copies of a message there are.
+- `model_sending`: what may be sent, and when.
 - `model_notices`: drops and bounds, and what is still owed at the end of a step.
 - `model_crash`: what is left after a crash, where a store is durable.
 
 What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what
 an exception says, a host that feeds an event of a later instant without `handle_timeout` before it.
-Where two things are due at one instant, either order will do; what was published in two steps is
-in the order of its publication, also at one instant.
+Where two things are due at one instant, either order will do, unless notices tell it; what was
+published in two steps is in the order of its publication, also at one instant. Messages are told
+apart by topic and payload, so those of a run should differ.
 """
 
 from __future__ import annotations
@@ -88,6 +93,8 @@ class Model(Crashing):
         sessions: All sessions, by client id.
         connections: All connections that are not reported lost yet, by name.
         now: The latest instant that was told.
+        is_order_seen: Whether actions on different connections are told in the order in which the
+            subject did them, which cannot be seen of a broker behind sockets.
     """
 
     def __init__(

@@ -30,29 +30,12 @@ class _Held:
 class ModelAtPubrel(Model):
     """As `Model`, but a QoS 2 message is published when its PUBREL comes."""
 
-    _taking: PublishReceived | None = None
-
-    def _take_in(
-        self, connection: ModelConnection, session: ModelSession, event: PublishReceived
-    ) -> None:
-        self._taking = event if event.message.qos == 2 else None
-        super()._take_in(connection, session, event)
-        self._taking = None
-
-    def _publish(
-        self,
-        message: Message,
-        publisher: str | None,
-        policy: ExpiryPolicy,
-        *,
-        is_will: bool = False,
-    ) -> bool:
-        if self._taking is None:
-            return super()._publish(message, publisher, policy, is_will=is_will)
-        assert publisher is not None
-        session = self.sessions[publisher]
-        self._withhold(message, "NN-7.3")
-        self._held().append(_Held(session, self._taking.packet_id or 0, message, policy))
+    def _hand_on(self, session: ModelSession, event: PublishReceived) -> bool:
+        if event.message.qos < 2:
+            return super()._hand_on(session, event)
+        self._withhold(event.message, "NN-7.3")
+        held = _Held(session, event.packet_id or 0, event.message, session.policy)
+        self._held().append(held)
         return False  # nobody has it yet, so the answer may say so or not [NN-7.8]
 
     def _pubrel_received(self, connection: ModelConnection, event: PubrelReceived) -> None:
@@ -61,8 +44,7 @@ class ModelAtPubrel(Model):
         for each in [one for one in held if one.session is session]:
             if each.packet_id == event.packet_id:
                 held.remove(each)
-                self._withheld.pop((each.message.topic_name, each.message.payload), None)
-                super()._publish(each.message, each.session.client_id, each.policy)
+                self._publish(each.message, each.session.client_id, each.policy)
         super()._pubrel_received(connection, event)
 
     def _held(self) -> list[_Held]:

@@ -94,7 +94,7 @@ class Lifetime(Routing):
             return
         old = self.sessions.get(client_id)
         if old is not None and old.connection is not None:
-            self._take_over(old, event.clean_start)
+            self._take_over(old, event.clean_start, connection)
         elif old is not None and event.clean_start:
             self._end_session(old, EndReason.CLEAN_START)  # MQTT-3.1.2-4
         session = self.sessions.get(client_id)
@@ -106,7 +106,8 @@ class Lifetime(Routing):
         else:
             self._tell(SessionResumed(client_id))  # MQTT-3.1.2-5
             if session.will is not None:
-                # MQTT-3.1.3-9, NN-4.7: a resume cancels the pending will
+                # MQTT-3.1.3-9, NN-4.7, NN-2.8: a resume cancels the pending will
+                self._withhold(session.will.message, connection.cite("MQTT-3.1.3-9", "NN-2.8"))
                 self._tell(WillDiscarded(client_id, session.will.message))
         self._begin(event, connection, session, present)
 
@@ -124,8 +125,11 @@ class Lifetime(Routing):
             session.principal = event.principal
         session.interval = interval_at_connect(session.policy, event)
         session.expires_at = None  # NN-1.1: a reconnect stops the clock
+        session.version = event.protocol_version
         session.will = event.will
         session.will_due_at = None
+        if event.will is not None:
+            self._withhold(event.will.message, connection.cite("MQTT-3.1.2-8"))
         session.connection = connection
         connection.session = session
         connection.asked = event.session_expiry_interval or 0
@@ -209,6 +213,8 @@ class Lifetime(Routing):
         connection.open = False
         connection.closed_in = self.step
         connection.closed_at = self.instant
+        if event.will is not None:
+            self._withhold(event.will.message, connection.cite("NN-3.4", "MQTT-3.1.2-8"))
         self._tell(*(ClientRefused(event.connection, event.client_id, code) for code in codes))
 
         def check(action: Any) -> None:
@@ -238,7 +244,8 @@ class Lifetime(Routing):
         expected = present and version > 3  # MQTT 3.1 has no Session Present
         if action.session_present != expected:
             rule = "MQTT-3.2.2-2" if event.clean_start else "MQTT-3.2.2-3"
-            old = "MQTT-3.2.2-1" if event.clean_start else "MQTT-3.2.2-2"
+            without = "MQTT-3.2.2-1" if event.clean_start else "MQTT-3.2.2-3"
+            old = "MQTT-3.2.2-2" if expected else without
             raise Disagreement(cite(version, rule, old), f"Session Present is {expected}: {action}")
         if version < 5:
             return
@@ -272,13 +279,16 @@ class Lifetime(Routing):
 
     # ------------------------------------------------------------ the end of a connection
 
-    def _take_over(self, session: ModelSession, clean_start: bool) -> None:
+    def _take_over(
+        self, session: ModelSession, clean_start: bool, successor: ModelConnection
+    ) -> None:
         """NN-3.1: the old connection is told and closed, then its will is dealt with."""
         connection = session.connection
         assert connection is not None
         connection.open = False
         connection.closed_in = self.step
         connection.closed_at = self.instant
+        connection.successor = successor
         # MQTT-3.1.4-3
         rule = connection.cite("MQTT-3.1.4-3", "MQTT-3.1.4-2")
         self._owe_close(connection, rule, (ReasonCode.SESSION_TAKEN_OVER,), is_told=True)
@@ -318,6 +328,7 @@ class Lifetime(Routing):
         session.connection = None
         if normal and session.will is not None:
             # MQTT-3.14.4-3, 3.1.1 MQTT-3.14.4-3: the will is deleted unpublished
+            self._withhold(session.will.message, connection.cite("MQTT-3.14.4-3"))
             self._tell(WillDiscarded(session.client_id, session.will.message))
             session.will = None
         if session.interval == 0:
@@ -388,6 +399,7 @@ class Lifetime(Routing):
         session.will_due_at = None
         self._tell(WillPublished(session.client_id, will.message))
         self._publish(will.message, session.client_id, session.policy, is_will=True)
+        self._withhold(will.message, cite(session.version, "MQTT-3.1.2-10"))
 
     # ------------------------------------------------------------ time
 
@@ -397,9 +409,7 @@ class Lifetime(Routing):
         for session in self.sessions.values():
             found += self._due_in(session, doubtful)
         for topic_name, entry in self.retained.items():
-            if entry.copy.expires_at is not None and (
-                doubtful or not (entry.doubtful or entry.rivals)
-            ):
+            if entry.copy.expires_at is not None and (doubtful or not entry.doubtful):
                 act = _bind(self._expire_retained, topic_name)
                 found.append((entry.copy.expires_at, 1, act))
         return found
@@ -411,7 +421,9 @@ class Lifetime(Routing):
         for copy in session.queue:
             if copy.doubtful and not doubtful:
                 continue
-            if copy.expires_at is not None and copy.must_go is None and not copy.fleeting:
+            if copy.expires_at is None or copy.must_go is not None:
+                continue
+            if not copy.fleeting or copy.expires_at < self.now:
                 found.append((copy.expires_at, 0, _bind(_expire, copy)))
         for packet_id, at in session.inbound.items():
             if at is not None:

@@ -1,4 +1,4 @@
-"""The reference model, part 6: what was told, what was dropped, and what is still owed."""
+"""The reference model, part 10: what was told, what was dropped, and what is still owed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from mqtt_sessions.notices import (
     Notice,
     PeerErrorDetected,
     RetainedMessageDropped,
+    SessionCreated,
+    SessionEnded,
+    SessionResumed,
+    SessionTakenOver,
+    WillPublished,
 )
 from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.testing.model_sending import Sending
@@ -19,10 +24,15 @@ from mqtt_sessions.testing.model_values import (
     Disagreement,
     ModelConnection,
     ModelSession,
+    Replay,
+    Told,
     size_in_bytes,
 )
 
 __all__ = ["Settling"]
+
+
+STAGES = (SessionTakenOver, SessionEnded, SessionCreated, SessionResumed)
 
 
 class Settling(Sending):
@@ -35,9 +45,12 @@ class Settling(Sending):
         if isinstance(notice, MessageDropped):
             self._dropped.append(notice)
             return
+        if isinstance(notice, WillPublished):
+            self._retained_told.append(notice)
         if isinstance(notice, RetainedMessageDropped):
             if not self._is_told(notice):
                 self._retained_dropped.append(notice)
+                self._retained_told.append(notice)
             return
         if not self._is_told(notice):
             raise Disagreement("host", f"this did not happen: {notice}")
@@ -45,9 +58,19 @@ class Settling(Sending):
     def _is_told(self, notice: Notice) -> bool:
         for told in self._told:
             if any(_same(notice, each) for each in told.alternatives):
+                self._check_stage(told, notice)
                 self._told.remove(told)
                 return True
         return False
+
+    def _check_stage(self, told: Told, notice: Notice) -> None:
+        """NN-3.1: a session is taken over, then it ends, then the next one begins."""
+        if not isinstance(notice, STAGES):
+            return
+        for earlier in self._told[: self._told.index(told)]:
+            first = earlier.alternatives[0]
+            if isinstance(first, STAGES) and first.client_id == notice.client_id:
+                raise Disagreement("NN-3.1", f"{first} comes first: {notice}")
 
     # ------------------------------------------------------------ the end of a step
 
@@ -59,7 +82,7 @@ class Settling(Sending):
                 not hold.
         """
         if self._undecided is not None:
-            self._decide(closed=False)
+            self._decide(None)
         for notice in self._dropped:
             self._settle_drop(notice)
         self._settle_retained()
@@ -86,10 +109,13 @@ class Settling(Sending):
                     raise Disagreement("host", detail)
         for each in (self._told, self._gone, self._dropped, self._ended, self._published):
             each.clear()
+        self._retained_told.clear()
+        self._retentions.clear()
+        self._retained_before.clear()
+        self._is_mixed = False
         self._retained_dropped.clear()
         self._retained_gone.clear()
         self._replaced.clear()
-        self._cleared.clear()
         self.step += 1
 
     def _settle_connection(self, connection: ModelConnection) -> None:
@@ -127,12 +153,18 @@ class Settling(Sending):
             raise Disagreement(rule, f"{name} has room, and {what} was not sent")
         if room <= 0:
             return
-        for replay in session.replays:
-            for values in replay.pending.values():
-                if self._is_owed(session, replay, values[0]):
-                    rule = connection.cite("MQTT-3.3.1-9", "MQTT-3.3.1-6")
-                    detail = f"{name} called up {values[0].message}, and it was not sent"
-                    raise Disagreement(rule, detail)
+        self._settle_overlaps(connection, session)
+        session.queue.clear()  # what may have been dropped was
+        called_up = [
+            (values[0], replay)
+            for replay in session.replays
+            for values in replay.pending.values()
+            if self._is_owed(session, replay, values[0])
+        ]
+        # Who sends none of them has not only forgotten to retain a will
+        for copy, replay in sorted(called_up, key=lambda each: each[0].is_will):
+            detail = f"{name} called up {copy.message}, and it was not sent"
+            raise Disagreement(_called_up_rule(connection, replay, copy), detail)
         session.replays.clear()  # all have come to their end
 
     # ------------------------------------------------------------ drops
@@ -154,6 +186,8 @@ class Settling(Sending):
             if each is None or each.client_id != notice.client_id:
                 continue
             copies = [copy for copy in each.queue if copy.message == delivery.message]
+            if reason is DropReason.QOS0_OFFLINE:
+                copies.reverse()  # it is the one that came last
             copies.sort(key=lambda copy: _differs(copy, delivery))
             for copy in copies:
                 if copy.qos != delivery.qos:
@@ -266,6 +300,9 @@ class Settling(Sending):
 
     def _has_to_go(self, session: ModelSession, copy: Copy) -> DropReason | None:
         connection = session.connection
+        if copy.fleeting and not self._notices_given:
+            copy.doubtful = True  # NN-9.4: it may go out at its instant, or not at all
+            return None
         if copy.fleeting:
             self._check_offered(session, copy)
             return DropReason.EXPIRED
@@ -317,6 +354,8 @@ class Settling(Sending):
                 raise Disagreement("host", f"{what}, the bound is {most} and {held} bytes")
             for copy in session.queue:
                 copy.doubtful = True
+            for overlap in session.overlaps:
+                overlap.merged.doubtful = True
         for copy in list(session.queue):
             if copy.overtaken and copy.doubtful:
                 session.queue.remove(copy)
@@ -328,6 +367,7 @@ class Settling(Sending):
 
     def _settle_retained(self) -> None:
         credited: list[Copy] = []
+        self._retain_as_told()
         for notice in self._retained_dropped:
             self._settle_retained_drop(notice, credited)
         for copy in credited:  # or its like, which took its place
@@ -345,17 +385,48 @@ class Settling(Sending):
             for entry in self.retained.values():
                 entry.doubtful = entry.doubtful or entry.copy.message.qos == 0
 
-    def _settle_retained_drop(self, notice: RetainedMessageDropped, credited: list[Copy]) -> None:
+    def _retain_as_told(self) -> None:
+        """Notices say in which order wills of one instant were published, and what gave way."""
+        wills = [each for each in self._retentions if each.is_will and each.step == self.step]
+        if self._is_mixed or len(wills) < 2 or len(wills) < len(self._retentions):
+            return
+        told: list[Copy | RetainedMessageDropped] = []
+        for notice in self._retained_told:
+            if isinstance(notice, RetainedMessageDropped):
+                told.append(notice)
+                continue
+            for copy in wills:
+                if copy.publisher == notice.client_id and copy.message == notice.message:
+                    wills.remove(copy)
+                    told.append(copy)
+                    break
+        if wills:
+            return  # one of them is not told, which `settle` tells
+        self.retained = dict(self._retained_before)
+        for each in (self._replaced, self._retained_gone, self._retained_dropped):
+            each.clear()
+        for what in told:
+            self._retentions.clear()  # whatever came before came before
+            if isinstance(what, Copy):
+                self._retain(what)
+            else:
+                self._settle_retained_drop(what)
+
+    def _settle_retained_drop(
+        self, notice: RetainedMessageDropped, credited: list[Copy] | None = None
+    ) -> None:
+        """A notice is right; without `credited` it is known what came before."""
         message, full = notice.message, (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
         for copy in self._retained_gone:
             if copy.message == message and notice.reason in full:
                 self._retained_gone.remove(copy)
                 return
-        several = len(self._published) > 1 and notice.reason in full
+        several = len(self._published) > 1 and notice.reason in full and credited is not None
         for copy in self._replaced if several and message.qos == 0 else ():
             # One publication of this step made it give way, and another one set the topic anew
             if copy.message == message and self._retained_overflow(*self._replaced) is not None:
                 self._replaced.remove(copy)
+                assert credited is not None
                 credited.append(copy)
                 return
         entry = self.retained.get(message.topic_name)
@@ -363,6 +434,7 @@ class Settling(Sending):
         over = notice.reason in full and self._retained_overflow() is not None
         if message in held and message.qos == 0 and over:
             del self.retained[message.topic_name]  # NN-14.2
+            self._forget(message, ("host", "host"))
             return
         raise Disagreement("host", f"nothing allows this drop: {notice}")
 
@@ -392,6 +464,15 @@ def _differs(copy: Copy, delivery: Delivery) -> int:
     """In how many fields; there may be several copies of one message."""
     same_ids = copy.ids == tuple(sorted(delivery.subscription_ids))
     return (not same_ids) + (copy.retain != delivery.retain)
+
+
+def _called_up_rule(connection: ModelConnection, replay: Replay, copy: Copy) -> str:
+    """Why a retained message is owed."""
+    if copy.is_will:
+        return connection.cite("MQTT-3.1.2-15", "MQTT-3.1.2-17")
+    if connection.protocol_version < 5:
+        return connection.cite("MQTT-3.8.4-3" if replay.again else "MQTT-3.3.1-6")
+    return "MQTT-3.3.1-10" if replay.subscriptions[-1].retain_handling == 1 else "MQTT-3.3.1-9"
 
 
 def _drop_rule(reason: DropReason) -> str:

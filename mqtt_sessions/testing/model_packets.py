@@ -1,10 +1,6 @@
-"""The reference model, part 3: what clients send, and what the host does."""
+"""The reference model, part 5: what clients send, and what the host does."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from itertools import takewhile
-from typing import Any
 
 from mqtt_sessions.actions import (
     SendPingresp,
@@ -12,8 +8,6 @@ from mqtt_sessions.actions import (
     SendPubcomp,
     SendPubrec,
     SendPubrel,
-    SendSuback,
-    SendUnsuback,
 )
 from mqtt_sessions.events import (
     PingReceived,
@@ -24,21 +18,17 @@ from mqtt_sessions.events import (
     PubrelReceived,
     QueuePurged,
     SessionExpirySet,
-    SubscribeReceived,
     SubscriptionsAdded,
-    UnsubscribeReceived,
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason, EndReason, SessionParked, WillDiscarded
 from mqtt_sessions.policy import UnauthorizedPolicy
 from mqtt_sessions.reason_codes import ReasonCode
-from mqtt_sessions.subscriptions import Subscription
-from mqtt_sessions.testing.model_lifetime import Lifetime
+from mqtt_sessions.testing.model_requests import Requests
 from mqtt_sessions.testing.model_values import (
     AWAITING_PUBACK,
     AWAITING_PUBCOMP,
     AWAITING_PUBREC,
-    Disagreement,
     Exchange,
     Gone,
     ModelConnection,
@@ -46,7 +36,6 @@ from mqtt_sessions.testing.model_values import (
     Owed,
     Undecided,
     matches,
-    valid_filter,
     valid_topic,
 )
 
@@ -55,7 +44,7 @@ __all__ = ["Packets"]
 SUCCESS, NOBODY, IN_USE, UNKNOWN = 0x00, 0x10, 0x91, 0x92
 
 
-class Packets(Lifetime):
+class Packets(Requests):
     """Answers to packets, and acts of the host."""
 
     # ------------------------------------------------------------ PUBLISH
@@ -75,8 +64,7 @@ class Packets(Lifetime):
             return
         held = packet_id in session.inbound
         if message.qos == 1 and held:
-            self._withhold(message, "NN-6.5")
-            self._refuse_in_use(connection, SendPuback, packet_id, 0)  # NN-6.5
+            self._publish_in_use(connection, session, event)
             return
         if self._over_receive_maximum(connection, message.qos, packet_id):
             # NN-10.4, NN-10.8
@@ -92,6 +80,33 @@ class Packets(Lifetime):
             self._owe(connection, Owed(SendPubrec, rule, packet_id, (SUCCESS, NOBODY)))
             return
         self._take_in(connection, session, event)
+
+    def _publish_in_use(
+        self, connection: ModelConnection, session: ModelSession, event: PublishReceived
+    ) -> None:
+        """NN-6.5: refused, as this library does; others may take it in, or close."""
+        message, packet_id = event.message, event.packet_id or 0
+        over = self._over_receive_maximum(connection, 1, packet_id)
+
+        def refuse() -> None:
+            self._withhold(message, "NN-6.5")
+            self._refuse_in_use(connection, SendPuback, packet_id, 0)
+
+        def close() -> None:
+            self._withhold(message, "NN-6.5")
+            self._peer_error(connection, (IN_USE, 0x93) if over else (IN_USE,), "NN-6.5")
+
+        def answer(seen: SendPuback | None) -> None:
+            refused = seen is not None and seen.reason_code == IN_USE
+            if over or (refused and connection.protocol_version == 5):
+                refuse()
+            else:
+                self._take_in(connection, session, event)
+
+        if self._notices_given:
+            refuse()
+        else:
+            self._undecided = Undecided(connection, answer, close)
 
     def _publish_faults(self, connection: ModelConnection, event: PublishReceived) -> list[int]:
         """Protocol Errors of a PUBLISH, whichever is found first."""
@@ -125,15 +140,38 @@ class Packets(Lifetime):
         self, connection: ModelConnection, session: ModelSession, event: PublishReceived
     ) -> None:
         """A new message: refused, or handed on and acknowledged [MQTT-3.3.4-1, NN-7.2]."""
-        message, packet_id = event.message, event.packet_id or 0
-        version = connection.protocol_version
+        message = event.message
         codes: list[int] = [] if event.refusal is None else [event.refusal]
         most = session.limits.maximum_inbound_qos2
         if message.qos == 2 and most is not None and len(session.inbound) >= most:
             codes.append(ReasonCode.QUOTA_EXCEEDED)
-        if event.refusal is None and self._refuse_retained(message):
+        if event.refusal is None and self._refuses_retained(message):
             codes.append(ReasonCode.QUOTA_EXCEEDED)
-        hand_on = not codes
+        if codes or not self._may_refuse_retained(message):
+            self._take_in_or_refuse(connection, session, event, codes)
+            return
+        full = [int(ReasonCode.QUOTA_EXCEEDED)]  # or not: it is open what has been discarded
+
+        def answer(seen: SendPuback | SendPubrec | None) -> None:
+            told = [] if seen is None or connection.protocol_version < 5 else [seen.reason_code]
+            refused = full if told == full else []
+            self._take_in_or_refuse(connection, session, event, refused)
+
+        def close() -> None:
+            self._take_in_or_refuse(connection, session, event, full)
+
+        may_close = connection.protocol_version < 5
+        self._undecided = Undecided(connection, answer, close if may_close else None)
+
+    def _take_in_or_refuse(
+        self,
+        connection: ModelConnection,
+        session: ModelSession,
+        event: PublishReceived,
+        codes: list[int],
+    ) -> None:
+        message, packet_id = event.message, event.packet_id or 0
+        version = connection.protocol_version
         if codes:
             self._withhold(message, connection.cite("NN-7.2", "MQTT-3.3.5-2"))
         if codes and version == 5:
@@ -150,10 +188,7 @@ class Packets(Lifetime):
                     rule = "3.1.1 MQTT-3.3.5-2" if unauthorized else "3.1.1 MQTT-4.8.0-2"
                     self._peer_error(connection, tuple(codes), rule)
                 return
-        matched = True
-        if hand_on:
-            published = message
-            matched = self._publish(published, session.client_id, session.policy)
+        matched = bool(codes) or self._hand_on(session, event)
         if message.qos == 0:
             return
         allowed = (SUCCESS,) if matched else (SUCCESS, NOBODY)  # NN-7.8
@@ -167,17 +202,9 @@ class Packets(Lifetime):
         rule = connection.cite("MQTT-4.3.3-8", "MQTT-4.3.3-2")
         self._owe(connection, Owed(SendPubrec, rule, packet_id, allowed))
 
-    def _refuse_in_use(
-        self, connection: ModelConnection, answer: type, packet_id: int, entries: int
-    ) -> None:
-        """NN-6.5: an identifier serves one command at a time; the exchange goes on."""
-        if connection.protocol_version < 5:
-            self._peer_error(connection, (IN_USE,), "NN-6.5")
-        elif entries == 0:
-            self._owe(connection, Owed(answer, "NN-6.5", packet_id, (IN_USE,)))
-        else:
-            check = _codes([(IN_USE,)] * entries, "NN-6.5")
-            self._owe(connection, Owed(answer, "NN-6.5", packet_id, None, check))
+    def _hand_on(self, session: ModelSession, event: PublishReceived) -> bool:
+        """Whether somebody subscribes to it."""
+        return self._publish(event.message, session.client_id, session.policy)
 
     def _pubrel_received(self, connection: ModelConnection, event: PubrelReceived) -> None:
         session = connection.session
@@ -241,7 +268,7 @@ class Packets(Lifetime):
         if self._notices_given:
             close()
         else:
-            self._undecided = Undecided(connection, lambda: None, close)
+            self._undecided = Undecided(connection, lambda seen: None, close)
 
     def _pubcomp_received(self, connection: ModelConnection, event: PubcompReceived) -> None:
         session = connection.session
@@ -267,197 +294,6 @@ class Packets(Lifetime):
             reason = DropReason.REFUSED_BY_CLIENT
             self._gone.append(Gone(session.client_id, exchange.copy, reason))
 
-    # ------------------------------------------------------------ SUBSCRIBE
-
-    def _request_faults(
-        self, connection: ModelConnection, packet_id: int, filters: list[str]
-    ) -> list[int]:
-        session = connection.session
-        assert session is not None
-        found = []
-        if packet_id == 0 or not filters:
-            found.append(0x82)  # 2.2.1, MQTT-3.8.3-2, MQTT-3.10.3-2
-        most = session.limits.maximum_filters_per_packet
-        if most is not None and len(filters) > most:
-            found.append(0x97)
-        return found
-
-    def _answer_too_large(self, connection: ModelConnection, entries: int) -> bool:
-        """MQTT-3.1.2-24: identifier, property length, and one byte for each code."""
-        most = connection.maximum_packet_size
-        body = 2 + 1 + entries
-        length = 1 if body < 128 else 2 if body < 16_384 else 3
-        return most is not None and 1 + length + body > most
-
-    def _subscribe_received(self, connection: ModelConnection, event: SubscribeReceived) -> None:
-        session = connection.session
-        assert session is not None
-        version, count = connection.protocol_version, len(event.subscriptions)
-        faults = self._request_faults(
-            connection, event.packet_id, [each.topic_filter for each in event.subscriptions]
-        )
-        for each in event.subscriptions:
-            shared = each.topic_filter.startswith("$share/")
-            number = each.subscription_id
-            impossible = each.qos not in (0, 1, 2) or (
-                version == 5
-                and (
-                    each.retain_handling not in (0, 1, 2)
-                    or (number is not None and not 1 <= number <= 268_435_455)
-                    or (shared and each.no_local)  # MQTT-3.8.3-4
-                )
-            )
-            if impossible:
-                faults += [0x82, 0x81]
-            if shared and version == 5:
-                faults.append(0x9E)
-        if self._answer_too_large(connection, count):
-            faults.append(0x95)
-        if faults:
-            self._peer_error(
-                connection, tuple(faults), connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
-            )
-            return
-        if event.packet_id in session.inbound:
-            self._refuse_in_use(connection, SendSuback, event.packet_id, count)
-            return
-        filters = [each.topic_filter for each in event.subscriptions]
-        self._answer_or_close(
-            connection,
-            {each.topic_filter: each for each in reversed(event.subscriptions)},
-            filters,
-            lambda: self._grant_all(connection, session, event),
-        )
-
-    def _answer_or_close(
-        self,
-        connection: ModelConnection,
-        changes: Mapping[str, Subscription | None],
-        filters: list[str],
-        answer: Callable[[], None],
-    ) -> None:
-        """NN-5.3: an ill-formed filter is refused by its entry, as this library does, or ends all.
-
-        Who gives no notices may do either; what it does first shows which it is. What stands before
-        the ill-formed filter may have been done [MQTT-3.8.4-5, MQTT-3.10.4-6].
-        """
-        if self._notices_given or all(valid_filter(each) for each in filters):
-            answer()
-            return
-        rule = connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
-
-        def close() -> None:
-            assert connection.session is not None
-            for topic_filter in takewhile(valid_filter, filters):
-                connection.session.perhaps[topic_filter] = changes[topic_filter]
-            self._peer_error(connection, (0x82, 0x81), rule)
-
-        self._undecided = Undecided(connection, answer, close)
-
-    def _grant_all(
-        self, connection: ModelConnection, session: ModelSession, event: SubscribeReceived
-    ) -> None:
-        """MQTT-3.8.4-5: entry by entry, as if each were a packet; one SUBACK [MQTT-3.8.4-6]."""
-        version = connection.protocol_version
-        allowed: list[tuple[int, ...]] = []
-        perhaps: list[str] = []
-        called: dict[str, bool] = {}  # filter: whether its last entry calls up what is retained
-        for number, wanted in enumerate(event.subscriptions):
-            refusal = event.refusals[number] if event.refusals else None
-            codes = self._entry_refusals(session, wanted.topic_filter, refusal)
-            if codes:
-                # MQTT-3.8.4-7: the entry leaves and alters nothing
-                allowed.append({5: tuple(codes), 4: (0x80,), 3: (0x00,)}[version])
-                continue
-            granted = min(wanted.qos, session.limits.maximum_granted_qos)
-            # The options of a 3.x client are those that its host's decoder made up: none
-            kept = Subscription(
-                wanted.topic_filter,
-                granted,
-                wanted.no_local,
-                wanted.retain_as_published,
-                wanted.retain_handling,
-                wanted.subscription_id,
-            )
-            allowed.append((granted,))
-            unclear = kept.topic_filter in session.perhaps
-            new = self._subscribe(session, kept)
-            calls = kept.retain_handling == 0 or (kept.retain_handling == 1 and (new or unclear))
-            if unclear and kept.retain_handling == 1:
-                perhaps.append(kept.topic_filter)
-            called[kept.topic_filter] = calls or called.get(kept.topic_filter, False)
-        rule = connection.cite("MQTT-3.8.4-1")
-        self._owe(connection, Owed(SendSuback, rule, event.packet_id, None, _codes(allowed, rule)))
-        for topic_filter, calls in called.items():
-            if calls:
-                self._replay(session, session.subscriptions[topic_filter])
-                session.replays[-1].optional = topic_filter in perhaps
-
-    def _entry_refusals(
-        self, session: ModelSession, topic_filter: str, refusal: ReasonCode | None
-    ) -> list[int]:
-        limits = session.limits
-        found: list[int] = [] if refusal is None else [refusal]
-        levels, most = limits.maximum_filter_levels, limits.maximum_subscriptions
-        too_deep = levels is not None and len(topic_filter.split("/")) > levels
-        if not valid_filter(topic_filter) or too_deep:
-            found.append(ReasonCode.TOPIC_FILTER_INVALID)
-        if topic_filter.startswith("$share/"):
-            found.append(ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
-        new = topic_filter not in session.subscriptions
-        if new and most is not None and len(session.subscriptions) >= most:
-            found.append(ReasonCode.QUOTA_EXCEEDED)
-        return found
-
-    def _unsubscribe_received(
-        self, connection: ModelConnection, event: UnsubscribeReceived
-    ) -> None:
-        session = connection.session
-        assert session is not None
-        count = len(event.topic_filters)
-        faults = self._request_faults(connection, event.packet_id, list(event.topic_filters))
-        if self._answer_too_large(connection, count) and connection.protocol_version == 5:
-            faults.append(0x95)
-        if faults:
-            self._peer_error(
-                connection, tuple(faults), connection.cite("MQTT-4.13.1-1", "MQTT-4.8.0-1")
-            )
-            return
-        if event.packet_id in session.inbound:
-            self._refuse_in_use(connection, SendUnsuback, event.packet_id, count)
-            return
-        self._answer_or_close(
-            connection,
-            dict.fromkeys(event.topic_filters),
-            list(event.topic_filters),
-            lambda: self._remove_all(connection, session, event),
-        )
-
-    def _remove_all(
-        self, connection: ModelConnection, session: ModelSession, event: UnsubscribeReceived
-    ) -> None:
-        """Entry by entry [MQTT-3.10.4-6]; one UNSUBACK [MQTT-3.10.4-4]."""
-        allowed: list[tuple[int, ...]] = []
-        for number, topic_filter in enumerate(event.topic_filters):
-            refusal = event.refusals[number] if event.refusals else None
-            unclear = topic_filter in session.perhaps
-            if refusal is not None:
-                allowed.append((refusal,))
-            elif unclear:
-                self._unsubscribe(session, topic_filter)
-                allowed.append((SUCCESS, ReasonCode.NO_SUBSCRIPTION_EXISTED))
-            elif self._unsubscribe(session, topic_filter):
-                allowed.append((SUCCESS,))
-            elif not (self._notices_given or valid_filter(topic_filter)):
-                allowed.append(
-                    (ReasonCode.NO_SUBSCRIPTION_EXISTED, ReasonCode.TOPIC_FILTER_INVALID)
-                )
-            else:
-                allowed.append((ReasonCode.NO_SUBSCRIPTION_EXISTED,))
-        rule = connection.cite("MQTT-3.10.4-4")
-        check = _codes(allowed, rule) if connection.protocol_version == 5 else None
-        self._owe(connection, Owed(SendUnsuback, rule, event.packet_id, None, check))
-
     # ------------------------------------------------------------ PINGREQ
 
     def _ping_received(self, connection: ModelConnection, event: PingReceived) -> None:
@@ -469,9 +305,8 @@ class Packets(Lifetime):
     def _subscriptions_added(self, event: SubscriptionsAdded) -> None:
         session = self.sessions[event.client_id]
         for kept in event.subscriptions:
-            new = self._subscribe(session, kept)
-            if kept.retain_handling == 0 or (kept.retain_handling == 1 and new):
-                self._replay(session, kept)
+            replay = self._grant(session, kept)
+            session.replays += [] if replay is None else [replay]
 
     def _expiry_set(self, event: SessionExpirySet) -> None:
         session, interval = self.sessions[event.client_id], event.session_expiry_interval
@@ -498,6 +333,7 @@ class Packets(Lifetime):
     def _revoke_will(self, client_id: str) -> None:
         session = self.sessions[client_id]
         if session.will is not None:
+            self._withhold(session.will.message, "host")
             self._tell(WillDiscarded(client_id, session.will.message))
         session.will = None
         session.will_due_at = None
@@ -512,21 +348,3 @@ class Packets(Lifetime):
 
     def _host_published(self, message: Message, publisher: str | None) -> None:
         self._publish(message, publisher, self.policy)
-
-
-def _codes(allowed: list[tuple[int, ...]], rule: str) -> Callable[[Any], None]:
-    """Checks that each entry has a code that is right for it, in order [MQTT-3.9.3-1]."""
-
-    def check(action: SendSuback | SendUnsuback) -> None:
-        given = action.reason_codes
-        if len(given) != len(allowed):
-            if rule.endswith("MQTT-3.8.4-1"):
-                rule_of_count = rule.replace("4-1", "4-5" if rule.startswith("3.1.1") else "4-6")
-                raise Disagreement(rule_of_count, f"{len(allowed)} codes: {action}")
-            raise Disagreement(rule, f"{len(allowed)} codes: {action}")
-        for number, (code, right) in enumerate(zip(given, allowed, strict=True)):
-            if code not in right:
-                words = " or ".join(f"0x{each:02X}" for each in right)
-                raise Disagreement(rule, f"code {number} is {words}: {action}")
-
-    return check

@@ -1,4 +1,4 @@
-"""The reference model, part 4: retained messages that a SUBSCRIBE called up.
+"""The reference model, part 6: retained messages that a SUBSCRIBE called up.
 
 They are sent as the window opens, from what is retained then; so what is still owed, and to which
 of several subscriptions a message is due, is looked at when it comes.
@@ -122,9 +122,13 @@ class Replaying(Packets):
     def _superseded(
         self, connection: ModelConnection, replay: Replay, copy: Copy, action: SendPublish
     ) -> Complaint | None:
-        if is_superseded(replay, copy):
+        newest = replay.superseded.get(copy.message.topic_name)
+        if copy.serial in replay.sent or (newest is not None and newest.serial == copy.serial):
+            if is_superseded(replay, copy):
+                return "NN-12.3", f"it was sent already: {action}"
+        elif self._notices_given and is_superseded(replay, copy):
             return "NN-14.6", f"a newer live message of the topic was sent already: {action}"
-        return None
+        return None  # NN-14.6: a choice, and others may make another one
 
 
 def is_message(action: SendPublish, copy: Copy) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 
+from attrs import evolve
+
 from mqtt_sessions.actions import CloseConnection, SendDisconnect
 from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import (
@@ -15,6 +17,7 @@ from mqtt_sessions.notices import (
     Notice,
     PeerErrorDetected,
     RetainedMessageDropped,
+    WillPublished,
 )
 from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
@@ -24,6 +27,7 @@ from mqtt_sessions.testing.model_values import (
     Gone,
     ModelConnection,
     ModelSession,
+    Overlap,
     Owed,
     Replay,
     Retained,
@@ -35,6 +39,19 @@ from mqtt_sessions.testing.model_values import (
 )
 
 __all__ = ["Routing"]
+
+
+# Why a message is not retained, in 5.0 and in 3.1.1.
+NOT_RETAINED = ("MQTT-3.3.1-8", "MQTT-3.3.1-12")
+WILL_NOT_RETAINED = ("MQTT-3.1.2-14", "MQTT-3.1.2-16")
+EMPTY = ("MQTT-3.3.1-7", "MQTT-3.3.1-11")
+EXPIRED = ("MQTT-3.3.2-5", "NN-9.3")
+
+
+def _replaced_by(message: Message) -> tuple[str, str]:
+    if message.payload == b"":
+        return ("MQTT-3.3.1-6", "MQTT-3.3.1-10")
+    return ("MQTT-3.3.1-5", "MQTT-3.3.1-7" if message.qos == 0 else "MQTT-3.3.1-5")
 
 
 class Routing:
@@ -60,18 +77,24 @@ class Routing:
         self.retained: dict[str, Retained] = {}
         # Messages that nobody may get, by topic and payload, and the rule that says so:
         self._withheld: dict[tuple[str, bytes], str] = {}
+        # Messages that are not retained, or not any more, and the rules of 5.0 and 3.1.1:
+        self._unretained: dict[tuple[str, bytes], tuple[str, str]] = {}
         # Of this step:
         self._ended: list[ModelSession] = []
         self._told: list[Told] = []
         self._gone: list[Gone] = []
         self._dropped: list[MessageDropped] = []
         self._retained_dropped: list[RetainedMessageDropped] = []
+        self._retained_told: list[WillPublished | RetainedMessageDropped] = []
+        self._retained_before: dict[str, Retained] = {}
+        self._retentions: list[Copy] = []
+        self._is_mixed = False  # what was retained in this step has expired in it
         self._retained_gone: list[Copy] = []
         self._replaced: list[Copy] = []
-        self._cleared: list[Copy] = []
         self._published: list[Message] = []
         self._undecided: Undecided | None = None
         self._notices_given = False
+        self.is_order_seen = True
 
     # ------------------------------------------------------------ what is owed
 
@@ -124,10 +147,16 @@ class Routing:
         return self.size_of(delivery, connection.protocol_version) > most
 
     def _withhold(self, message: Message, rule: str) -> None:
-        """A message is not handed on."""
+        """A message is not handed on, or not yet, or not again."""
         if len(self._withheld) > 2_000:
             self._withheld.clear()
         self._withheld[message.topic_name, message.payload] = rule
+
+    def _forget(self, message: Message, reason: tuple[str, str]) -> None:
+        """A message is not retained, or not any more."""
+        if len(self._unretained) > 2_000:
+            self._unretained.clear()
+        self._unretained[message.topic_name, message.payload] = reason
 
     # ------------------------------------------------------------ lifetimes of messages
 
@@ -176,10 +205,14 @@ class Routing:
         """
         self.serial += 1
         self._published.append(message)
+        self._withheld.pop((message.topic_name, message.payload), None)
         arrived = self._copy(message, publisher, policy, is_will)
-        if not self.options.retain_available:
-            arrived.retain = False  # NN-14.4
-        if arrived.retain:
+        if not message.retain:
+            self._forget(message, WILL_NOT_RETAINED if is_will else NOT_RETAINED)
+        elif not self.options.retain_available:
+            arrived.retain = False
+            self._forget(message, ("NN-14.4", "NN-14.4"))
+        else:
             self._retain(arrived)
         matched = False
         for session in self.sessions.values():
@@ -226,12 +259,27 @@ class Routing:
                 self._enqueue(session, arrived, found)
                 session.queue[-1].doubtful = True  # NN-4.9: No Local need not speak of wills
             return bool(found)
-        if self.options.overlap is OverlapPolicy.MERGE:
+        if len(kept) > 1 and not self._notices_given:
+            self._enqueue_either(session, arrived, kept)
+        elif self.options.overlap is OverlapPolicy.MERGE:
             self._enqueue(session, arrived, kept)  # MQTT-3.3.4-2, -4
         else:
             for each in kept:
                 self._enqueue(session, arrived, [each])  # MQTT-3.3.4-5
         return True
+
+    def _enqueue_either(
+        self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]
+    ) -> None:
+        """NN-12.3: one copy is the minimum; there may be one for each match."""
+        before = len(session.queue)
+        for some in (subscriptions, *([each] for each in subscriptions)):
+            self._enqueue(session, arrived, some)
+        merged, *singles = session.queue[before:]
+        merged.overlap = Overlap(merged, singles)
+        for copy in singles:
+            copy.overlap = merged.overlap
+            copy.doubtful = True
 
     def _enqueue(
         self, session: ModelSession, arrived: Copy, subscriptions: list[Subscription]
@@ -268,31 +316,45 @@ class Routing:
     def _retain(self, arrived: Copy) -> None:
         """The message replaces, or clears, what its topic has [MQTT-3.3.1-5, -6, -7]."""
         message = arrived.message
+        if not self._retentions:
+            self._retained_before = {
+                name: evolve(each, rivals=list(each.rivals)) for name, each in self.retained.items()
+            }
+        at_once = [each for each in self._retentions if is_order_open(each, arrived)]
+        self._retentions.append(arrived)
         old = self.retained.get(message.topic_name)
         self.retained.pop(message.topic_name, None)
         clears = message.payload == b"" or arrived.expires_at == arrived.received_at  # NN-9.4
         rivals = []
         if old is not None:
+            for each in (old.copy, *old.rivals):
+                self._forget(each.message, _replaced_by(message))
             self._replaced += (old.copy, *old.rivals)
             at = old.copy.expires_at
             if at is not None and at <= self.now:  # a late timer: it had expired by now
                 gone = RetainedMessageDropped(old.copy.message, DropReason.EXPIRED)
                 self._tell(gone, required=False)
-            rivals = [each for each in (old.copy, *old.rivals) if is_order_open(each, arrived)]
+            rivals = [each for each in (old.copy, *old.rivals) if each in at_once]
         if clears:
-            self._cleared.append(arrived)
+            self._forget(message, EMPTY if message.payload == b"" else EXPIRED)
+            if message.payload != b"" and old is not None and not self._notices_given:
+                rivals = [old.copy, *old.rivals]  # NN-9.4: what expires at once may count as none
             if rivals:
                 self.retained[message.topic_name] = Retained(rivals[0], rivals[1:], doubtful=True)
             return
-        if not self._fits(message.topic_name, message):
+        # Which of those at one instant came first is open, and with it who found room
+        unclear = not self._notices_given and (
+            not self._fits(message.topic_name, message, doubtful=True)
+            or any(each.message.topic_name == message.topic_name for each in at_once)
+        )
+        if not self._fits(message.topic_name, message) and not (unclear and at_once):
             # A will, a message of the host, one of QoS 0: delivered, and not retained.
             self._retained_gone.append(arrived)
+            self._forget(message, ("host", "host"))
             return
-        cleared = [each for each in self._cleared if is_order_open(each, arrived)]
-        doubtful = any(each.message.topic_name == message.topic_name for each in cleared)
-        self.retained[message.topic_name] = Retained(arrived, rivals, doubtful=doubtful)
+        self.retained[message.topic_name] = Retained(arrived, rivals, doubtful=unclear)
 
-    def _fits(self, topic_name: str, message: Message) -> bool:
+    def _fits(self, topic_name: str, message: Message, *, doubtful: bool = False) -> bool:
         """Whether there is room, once QoS 0 messages have given way [NN-14.2].
 
         What has expired by now takes none, though its timer may be late [NN-9.3].
@@ -302,6 +364,7 @@ class Routing:
             for name, each in self.retained.items()
             if name != topic_name
             and each.copy.message.qos > 0
+            and (doubtful or not each.doubtful)
             and (each.copy.expires_at is None or each.copy.expires_at > self.now)
         ]
         count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
@@ -314,10 +377,11 @@ class Routing:
     def _retained_overflow(self, *replaced: Copy) -> DropReason | None:
         """Which bound of the retained store is exceeded, with those that were replaced or without.
 
-        What was replaced counts in bytes only, for its topic has a message.
+        What was replaced counts in bytes only, where its topic has a message.
         """
         count, total = self.limits.maximum_retained_messages, self.limits.maximum_retained_bytes
-        if count is not None and len(self.retained) > count:
+        topics = {*self.retained, *(each.message.topic_name for each in replaced)}
+        if count is not None and len(topics) > count:
             return DropReason.QUEUE_FULL
         held = sum(size_in_bytes(each.copy.message) for each in self.retained.values())
         held += sum(size_in_bytes(each.message) for each in replaced)
@@ -327,15 +391,14 @@ class Routing:
 
     def _expire_retained(self, topic_name: str) -> None:
         """NN-9.3: an expired retained message is gone."""
-        entry = self.retained[topic_name]
+        entry = self.retained.pop(topic_name)
+        before = self._retained_before.get(topic_name)
+        if before is not None and before.copy is entry.copy:
+            del self._retained_before[topic_name]  # whatever came first
+        elif self._retentions:
+            self._is_mixed = True
+        self._forget(entry.copy.message, EXPIRED)
         gone = RetainedMessageDropped(entry.copy.message, DropReason.EXPIRED)
-        if entry.rivals:  # it may not have been the one
-            self._tell(gone, required=False)
-            entry.copy, entry.rivals = entry.rivals[0], entry.rivals[1:]
-            entry.doubtful = True
-            return
-        del self.retained[topic_name]
-        self._withhold(entry.copy.message, "MQTT-3.3.2-5")
         self._tell(gone, required=not entry.doubtful)
 
     # ------------------------------------------------------------ subscriptions
@@ -376,7 +439,7 @@ class Routing:
     def _anybody_has(self, topic_filter: str) -> bool:
         return any(topic_filter in each.subscriptions for each in self.sessions.values())
 
-    def _replay(self, session: ModelSession, subscription: Subscription) -> None:
+    def _replay(self, subscription: Subscription, *, new: bool) -> Replay:
         """A subscription calls up what is retained [MQTT-3.3.1-9, -10].
 
         What it called up before may still be sent too, with the identifier of then or of now, as in
@@ -387,12 +450,18 @@ class Routing:
             for topic_name, entry in self.retained.items()
             if matches(subscription.topic_filter, topic_name)
         }
-        session.replays.append(Replay([subscription], pending, self.serial))
+        return Replay([subscription], pending, self.serial, again=not new)
 
-    def _refuse_retained(self, message: Message) -> bool:
-        """Whether a client's message has to be refused, because the store is full."""
+    def _refuses_retained(self, message: Message, *, doubtful: bool = False) -> bool:
+        """Whether a client's message has to be refused, because the store is full.
+
+        With `doubtful`, also full of what may have been discarded.
+        """
         if not message.retain or not self.options.retain_available or message.qos == 0:
             return False
         if message.payload == b"" or message.message_expiry_interval == 0:
             return False
-        return not self._fits(message.topic_name, message)
+        return not self._fits(message.topic_name, message, doubtful=doubtful)
+
+    def _may_refuse_retained(self, message: Message) -> bool:
+        return self._refuses_retained(message, doubtful=True)

@@ -1,4 +1,4 @@
-"""The reference model, part 5: every packet that the subject sends is held against the rules."""
+"""The reference model, part 9: every packet that the subject sends is held against the rules."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from mqtt_sessions.actions import (
     SendSuback,
     SendUnsuback,
 )
-from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import DropReason
-from mqtt_sessions.policy import OverlapPolicy
+from mqtt_sessions.testing.model_copies import Copies
 from mqtt_sessions.testing.model_replays import (
     Complaint,
-    Replaying,
     is_message,
     note_newest,
     settle_rivals,
@@ -61,16 +59,9 @@ UNASKED = {
 }
 SENT_MAYBE_TWICE = "sent, and may come once more"
 ACKNOWLEDGEMENTS = (SendPuback, SendPubrec, SendPubrel, SendPubcomp, SendUnsuback)
-PROPERTIES = (
-    ("payload_format_indicator", "MQTT-3.3.2-4"),
-    ("response_topic", "MQTT-3.3.2-15"),
-    ("correlation_data", "MQTT-3.3.2-16"),
-    ("user_properties", "MQTT-3.3.2-17"),
-    ("content_type", "MQTT-3.3.2-20"),
-)
 
 
-class Sending(Replaying):
+class Sending(Copies):
     """What may be sent, and when."""
 
     def _observe_action(self, action: Action) -> None:
@@ -80,9 +71,9 @@ class Sending(Replaying):
             self._undecided.actions.append(action)
             if action.connection == self._undecided.connection.name:
                 if isinstance(action, SendDisconnect | CloseConnection):
-                    self._decide(closed=True)
-                elif isinstance(action, SendSuback | SendUnsuback):
-                    self._decide(closed=False)
+                    self._decide(None, closed=self._undecided.close is not None)
+                elif isinstance(action, SendSuback | SendUnsuback | SendPuback | SendPubrec):
+                    self._decide(action)
             return
         connection = self.connections.get(action.connection)
         if connection is None or connection.gone:
@@ -106,13 +97,15 @@ class Sending(Replaying):
             connection.farewell = connection.farewell or isinstance(action, SendDisconnect)
             connection.gone = connection.gone or isinstance(action, CloseConnection)
 
-    def _decide(self, *, closed: bool) -> None:
+    def _decide(self, answer: Action | None, *, closed: bool = False) -> None:
         """It is clear what became of a request, and what was seen meanwhile can be judged."""
         undecided = self._undecided
         assert undecided is not None
         self._undecided = None
-        if undecided.connection.open:
-            (undecided.close if closed else undecided.answer)()
+        if undecided.connection.open and closed and undecided.close is not None:
+            undecided.close()
+        elif undecided.connection.open:
+            undecided.answer(answer)
         for action in undecided.actions:
             self._observe_action(action)
 
@@ -120,6 +113,9 @@ class Sending(Replaying):
 
     def _saw_answer(self, connection: ModelConnection, action: Any) -> None:
         owed = self._owed(connection, action)
+        heir = connection.successor
+        if heir is not None and heir.connack and self.is_order_seen and owed is not None:
+            raise Disagreement("NN-3.1", f"CONNACK went to {heir.name!r} before: {action}")
         late = isinstance(action, CloseConnection) and not connection.open
         if owed is None and late and not self._notices_given:
             return  # NN-5.1: after DISCONNECT, some time
@@ -363,15 +359,6 @@ class Sending(Replaying):
         session.remember(message, "sent")
         return True
 
-    def _is_sendable(self, connection: ModelConnection, copy: Copy) -> bool:
-        closed_at = connection.closed_at
-        if closed_at is not None and closed_at < copy.instant:
-            return False  # it came when the connection had ended
-        if copy.must_go is DropReason.SESSION_ENDED:
-            # Two ends at one instant: what came in that instant may have gone out before
-            return connection.closed_in == self.step and copy.step == self.step
-        return copy.must_go is None
-
     def _first_sent(
         self,
         connection: ModelConnection,
@@ -408,6 +395,7 @@ class Sending(Replaying):
                 if older and earlier.key == copy.key and earlier.must_go is None:
                     earlier.overtaken = True  # MQTT-4.6.0-5, unless it is told to be dropped
             session.queue.remove(copy)
+            self._note_overlap(connection, session, copy, action)
             for each in session.replays:
                 note_newest(each.superseded, copy)
                 entry = self.retained.get(topic_name)
@@ -430,80 +418,6 @@ class Sending(Replaying):
             )
         )
 
-    # ------------------------------------------------------------ what a PUBLISH says
-
-    def _compare(
-        self,
-        connection: ModelConnection,
-        action: SendPublish,
-        copy: Copy,
-        again: Exchange | None = None,
-    ) -> Complaint | None:
-        """Each field against the copy, under the rule of the field."""
-        delivery = action.delivery
-        if delivery.qos != copy.qos:
-            return connection.cite(
-                "MQTT-3.8.4-8", "MQTT-3.8.4-6"
-            ), f"the QoS is {copy.qos}: {action}"
-        # NN-2.8: a 3.x client gets live messages with RETAIN 0
-        retain = copy.retain and (copy.is_retained or connection.protocol_version == 5)
-        open_retain = copy.mixed and not self._notices_given  # NN-12.4
-        same_as_before = again is not None and delivery.retain == again.retain
-        if delivery.retain != retain and not (same_as_before or open_retain):
-            return self._retain_rule(connection, copy), f"RETAIN is {int(retain)}: {action}"
-        if self._too_large(connection, copy):
-            return "MQTT-3.1.2-24", f"larger than {connection.maximum_packet_size}: {action}"
-        if connection.protocol_version < 5:
-            return None  # no properties
-        given = tuple(sorted(delivery.subscription_ids))
-        if given not in self._right_ids(connection, copy):
-            rule = "MQTT-3.3.4-5" if len(copy.ids) == 1 else "MQTT-3.3.4-4"
-            return rule, f"the Subscription Identifiers are {copy.ids}: {action}"
-        for name, rule in PROPERTIES:
-            value = getattr(copy.message, name)
-            if name == "user_properties" and _is_reordered(delivery.message, copy.message):
-                return "MQTT-3.3.2-18", f"{name} is {value!r}: {action}"
-            if getattr(delivery.message, name) != value:
-                return rule, f"{name} is {value!r}: {action}"
-        left = copy.left(self.now)
-        allowed: list[int | None] = [left]
-        if again is not None and left is not None:
-            allowed = [max(left, 1), again.told]  # NN-8.6
-            if copy.told == 0:
-                allowed.append(0)
-        if left is not None and not self._notices_given:
-            allowed.append(max(left - 1, 0))  # NN-9.4: which way it is rounded is free
-        if action.message_expiry_interval not in allowed:
-            return "MQTT-3.3.2-6", f"the interval is {allowed[0]}: {action}"
-        return None
-
-    def _right_ids(self, connection: ModelConnection, copy: Copy) -> list[tuple[int, ...]]:
-        """Those of the subscriptions of then, or the current ones [NN-8.5]."""
-        session = connection.session
-        assert session is not None
-        own = copy.publisher == session.client_id
-        matching = [
-            each
-            for name, each in session.subscriptions.items()
-            if matches(name, copy.message.topic_name) and not (own and each.no_local)
-        ]
-        its = [each for each in matching if each.topic_filter in copy.filters]
-        found = [copy.ids]
-        for some in (its, [] if its and self.options.overlap is OverlapPolicy.EACH else matching):
-            ids = sorted(each.subscription_id for each in some if each.subscription_id is not None)
-            found.append(tuple(ids))
-        if self._notices_given:
-            return found
-        # 3.3.4: that equal ones repeat is not a numbered statement
-        return found + [tuple(sorted(set(ids))) for ids in found]
-
-    def _retain_rule(self, connection: ModelConnection, copy: Copy) -> str:
-        if copy.is_retained:
-            return connection.cite("NN-12.6", "MQTT-3.3.1-8")
-        if copy.mixed:
-            return "NN-12.4"
-        return connection.cite("MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12", "MQTT-3.3.1-9")
-
     def _give_up(
         self, connection: ModelConnection, session: ModelSession, exchange: Exchange
     ) -> None:
@@ -522,72 +436,3 @@ class Sending(Replaying):
         exchange.sent_at = self.now
         connection.resend.remove(exchange)
         self._gone.append(Gone(session.client_id, exchange.copy, DropReason.TOO_LARGE))
-
-    def _why_not(
-        self, connection: ModelConnection, session: ModelSession, action: SendPublish
-    ) -> Complaint:
-        """The rule that a PUBLISH breaks which stands for no waiting copy."""
-        message = action.delivery.message
-        topic_name = message.topic_name
-        for exchange in session.in_flight:
-            if is_message(action, exchange.copy):
-                if exchange.phase == AWAITING_PUBCOMP:
-                    rule = connection.cite("MQTT-4.3.3-6", "MQTT-4.3.3-1")
-                    return rule, f"the receiver has it: {action}"
-                return connection.cite("MQTT-4.4.0-1"), f"it is in flight already: {action}"
-        for copy in session.queue:
-            if is_message(action, copy) and copy.must_go is not None:
-                rule = {DropReason.EXPIRED: "MQTT-3.3.2-5"}.get(copy.must_go, "host")
-                return rule, f"it was dropped as {copy.must_go.value}: {action}"
-            if is_message(action, copy) and not self._is_sendable(connection, copy):
-                return "host", f"the connection had ended when it came: {action}"
-        for each in session.replays:
-            for copy in each.pending.get(topic_name, ()):
-                if not is_message(action, copy):
-                    continue
-                own = copy.publisher == session.client_id
-                if own and all(one.no_local for one in each.subscriptions):
-                    return "NN-14.5", f"its own message, under No Local: {action}"
-                return "MQTT-3.3.2-5", f"it has expired: {action}"
-        return self._why_never(connection, session, message, action)
-
-    def _why_never(
-        self,
-        connection: ModelConnection,
-        session: ModelSession,
-        message: Message,
-        action: SendPublish,
-    ) -> Complaint:
-        known = (message.topic_name, message.payload)
-        fate = session.past.get(known)
-        if fate is None and known in self._withheld:
-            return self._withheld[known], f"it was not to be handed on: {action}"
-        if fate == "own will":
-            return "NN-4.9", f"its own will, under No Local: {action}"
-        if fate == "no local":
-            return "MQTT-3.8.3-3", f"its own message, under No Local: {action}"
-        if fate == "expired":
-            return "MQTT-3.3.2-5", f"it has expired: {action}"
-        if fate == "dropped":
-            return "host", f"it was told to be dropped: {action}"
-        wanted = [each for each in session.subscriptions if matches(each, message.topic_name)]
-        if fate is None and not wanted:
-            if any(matches(each, message.topic_name) for each in session.unsubscribed):
-                return connection.cite("MQTT-3.10.4-2"), f"it has unsubscribed: {action}"
-            hidden = message.topic_name.removeprefix("$")
-            if hidden != message.topic_name and any(
-                each[0] in "+#" and matches(each, hidden) for each in session.subscriptions
-            ):
-                return connection.cite("MQTT-4.7.2-1"), f"a wildcard does not match: {action}"
-            return connection.cite("MQTT-3.3.2-3"), f"no filter matches: {action}"
-        if action.delivery.retain and message.topic_name in self.retained:
-            return connection.cite("MQTT-3.3.1-10", "MQTT-3.3.1-9"), f"not called up: {action}"
-        if fate is not None:
-            return "NN-12.3", f"it was {fate} already: {action}"
-        return connection.cite("MQTT-3.3.2-3"), f"nobody published it: {action}"
-
-
-def _is_reordered(one: Message, other: Message) -> bool:
-    """Whether two have the same user properties in another order."""
-    given, wanted = one.user_properties, other.user_properties
-    return given != wanted and sorted(given) == sorted(wanted)

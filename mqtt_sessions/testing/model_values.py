@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, field
 
 from mqtt_sessions.actions import Action
 from mqtt_sessions.messages import Message, Will
@@ -28,6 +28,7 @@ __all__ = [
     "Gone",
     "ModelConnection",
     "ModelSession",
+    "Overlap",
     "Owed",
     "Replay",
     "Retained",
@@ -65,7 +66,8 @@ def cite(version: int, v5: str, v3: str | None = None) -> str:
     """The id of a rule in the standard that a connection speaks."""
     if version == 5:
         return v5
-    return f"3.1.1 {v5 if v3 is None else v3}"
+    rule = v5 if v3 is None else v3
+    return f"3.1.1 {rule}" if rule.startswith("MQTT-") else rule
 
 
 # ---------------------------------------------------------------- topics
@@ -160,6 +162,7 @@ class Copy:
             the subject does not tell.
         mixed: Only some of its subscriptions have Retain As Published.
         filters: Of the subscriptions that it is due to, without those that were removed since.
+        overlap: Where it is open whether there is one copy for several subscriptions.
     """
 
     message: Message
@@ -180,6 +183,7 @@ class Copy:
     doubtful: bool = False
     mixed: bool = False
     filters: list[str] = Factory(list)
+    overlap: Overlap | None = field(default=None, repr=False)
 
     @property
     def key(self) -> tuple[str | None, str, int]:
@@ -206,6 +210,25 @@ def is_order_open(first: Copy, second: Copy) -> bool:
     """
     at_once = first.step == second.step and first.instant == second.instant
     return at_once and first.publisher != second.publisher
+
+
+@define(eq=False)
+class Overlap:
+    """Overlapping subscriptions of who may send one copy, or one for each [NN-12.3].
+
+    Attributes:
+        merged: The one copy.
+        singles: One for each match.
+        sent: What was sent of these.
+        sent_on: Where the first was sent.
+        is_whole: What was sent may have been the one copy.
+    """
+
+    merged: Copy
+    singles: list[Copy]
+    sent: list[Copy] = Factory(list)
+    sent_on: ModelConnection | None = None
+    is_whole: bool = False
 
 
 @define(eq=False)
@@ -264,6 +287,7 @@ class Replay:
         sent: Serials of what was sent.
         excused: Topics that need not be sent: it is open whether a live message that was sent is
             the newer one, or the one that a twin is credited with was this one's.
+        again: The subscription replaced one of its filter.
         twins: Topics with which this one is credited, and another that called up the same.
         optional: The subscription is gone or was replaced: may be sent, or not [NN-12.7].
         serial: Publications up to this one came before.
@@ -278,6 +302,7 @@ class Replay:
     excused: list[str] = Factory(list)
     twins: list[tuple[str, Replay]] = Factory(list)
     optional: bool = False
+    again: bool = False
 
     @property
     def topic_filter(self) -> str:
@@ -319,18 +344,18 @@ class Owed:
 
 @define(eq=False)
 class Undecided:
-    """A request that a server may answer or close the connection for [NN-5.3].
+    """A request that a server may answer in several ways, or close the connection for.
 
     Attributes:
         connection: Where it came from.
-        answer: What follows if it is answered.
-        close: What follows if the connection is closed.
+        answer: What follows if it is answered; takes the answer, None: there was none.
+        close: What follows if the connection is closed; None: it may not be.
         actions: What was seen before it was clear.
     """
 
     connection: ModelConnection
-    answer: Callable[[], None]
-    close: Callable[[], None]
+    answer: Callable[[Any], None]
+    close: Callable[[], None] | None
     actions: list[Action] = Factory(list)
 
 
@@ -381,6 +406,7 @@ class ModelConnection:
         rerelease: Exchanges whose PUBREL is to be sent again, in order.
         closed_in: Step in which it ended.
         closed_at: Instant of what ended it.
+        successor: The connection that took it over.
     """
 
     name: Hashable
@@ -403,6 +429,7 @@ class ModelConnection:
     rerelease: list[Exchange] = Factory(list)
     closed_in: int | None = None
     closed_at: float | None = None
+    successor: ModelConnection | None = None
 
     def cite(self, v5: str, v3: str | None = None) -> str:
         """The rule's id in this connection's version."""
@@ -415,6 +442,7 @@ class ModelSession:
 
     Attributes:
         client_id: The key [MQTT-3.1.3-2].
+        version: Protocol version of its latest connection, whose statements bind for its will.
         principal: Whom it is bound to.
         policy: Policy in force.
         limits: Limits in force.
@@ -429,6 +457,7 @@ class ModelSession:
         in_flight: What was sent and is not settled, in the order of first sending.
         inbound: Identifiers of received QoS 2 messages: when each is forgotten, None: at PUBREL.
         replays: Retained messages still to be sent, one for each SUBSCRIBE that called them up.
+        overlaps: Those of which a copy was sent.
         past: What became of messages, by topic and payload; to say why one may not be sent.
         unsubscribed: Filters that it had.
         perhaps: By filter what a request may have made (None: removed) before it ended the
@@ -442,6 +471,7 @@ class ModelSession:
     principal: str | None
     policy: ExpiryPolicy
     limits: SessionLimits
+    version: int = 5
     own_limits: bool = False
     connection: ModelConnection | None = None
     interval: float | None = 0
@@ -453,6 +483,7 @@ class ModelSession:
     in_flight: list[Exchange] = Factory(list)
     inbound: dict[int, float | None] = Factory(dict)
     replays: list[Replay] = Factory(list)
+    overlaps: list[Overlap] = Factory(list)
     past: dict[tuple[str, bytes], str] = Factory(dict)
     unsubscribed: list[str] = Factory(list)
     perhaps: dict[str, Subscription | None] = Factory(dict)

@@ -37,6 +37,7 @@ from mqtt_sessions import (
     PubrelReceived,
     ReasonCode,
     RetainedMessageDropped,
+    RowSetAside,
     SendConnack,
     SendDisconnect,
     SendPuback,
@@ -55,6 +56,7 @@ from mqtt_sessions import (
     UnsubscribeReceived,
     Will,
 )
+from mqtt_sessions.journals import Journal
 
 RC = ReasonCode
 OK = ReasonCode.SUCCESS
@@ -293,10 +295,19 @@ class World:
         options: ServerOptions | None = None,
         size_of: Callable[[Delivery, int], int] | None = None,
         now: float = 1_000.0,
+        journal: Journal | None = None,
     ) -> None:
-        self.store = SessionStore(
-            policy or ExpiryPolicy(), limits or SessionLimits(), options or ServerOptions(), size_of
+        self.settings: tuple[Any, ...] = (
+            policy or ExpiryPolicy(),
+            limits or SessionLimits(),
+            options or ServerOptions(),
+            size_of,
         )
+        self.journal = journal
+        if journal is None:
+            self.store = SessionStore(*self.settings)
+        else:
+            self.store = SessionStore.recover(journal.load(), now, *self.settings).store
         self.now = now
         self.check_each_step = True
         self.notices: list[Notice] = []
@@ -327,7 +338,24 @@ class World:
         """Let time pass with a host whose timer has not fired yet."""
         self.now += seconds
 
+    def crash(
+        self, journal: Journal, seconds: float = 0.0, *, cut_at_heartbeat: bool = False
+    ) -> tuple[RowSetAside, ...]:
+        """The process ends, and comes back after so long with what a journal, reopened, has."""
+        self.now += seconds
+        self.journal = journal
+        self._clients.clear()
+        self._witnesses.clear()
+        recovered = SessionStore.recover(
+            journal.load(), self.now, *self.settings, cut_at_heartbeat=cut_at_heartbeat
+        )
+        self.store = recovered.store
+        self._see(self.store.handle_timeout(self.now))
+        return recovered.set_aside
+
     def _see(self, outcome: Any) -> None:
+        if self.journal is not None:
+            self.journal.commit(outcome.changes)
         self.notices += outcome.notices
         for action in outcome.actions:
             self._witnesses[action.connection].saw(action)

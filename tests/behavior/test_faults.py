@@ -55,6 +55,7 @@ from .helpers import (
     "3.1.1 MQTT-4.3.2-1 (a)",
     "3.1.1 MQTT-4.3.3-1 (a)",
 )
+@pytest.mark.unmeasured
 @all_versions
 def test_packet_id_does_not_wrap_onto_one_in_flight(version: int) -> None:
     """Fault 1."""
@@ -119,6 +120,7 @@ def test_resume_with_a_smaller_receive_maximum_re_sends_no_more_than_it_allows()
 
 @fault(4)
 @spec("5.0 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-1", "3.1.1 MQTT-4.6.0-6 (a)", "NN-8.3", "NN-15.3")
+@pytest.mark.unmeasured
 @all_versions
 def test_redelivery_keeps_the_order_of_first_sending_across_the_wrap(version: int) -> None:
     """Fault 4."""
@@ -214,6 +216,7 @@ def test_puback_out_of_order_settles_its_own_message(version: int) -> None:
 
 
 @fault(8)
+@pytest.mark.unmeasured
 @all_versions
 def test_backlog_is_not_capped_by_packet_ids(version: int) -> None:
     """Fault 8: identifiers are taken at sending, so a queue may be longer than there are any."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import codec, deadlines, growth, memory, peers, throughput
+from . import codec, deadlines, durable, growth, memory, peers, throughput
 from .timing import FULL, QUICK, Bench, Figure, Scale, Skipped
 
 __all__ = ["BENCHES", "main", "measure"]
@@ -22,6 +22,7 @@ BENCHES: tuple[Bench, ...] = (
     *peers.BENCHES,
     *codec.BENCHES,
     *memory.BENCHES,
+    *durable.BENCHES,
     *growth.BENCHES,
     *deadlines.BENCHES,
 )

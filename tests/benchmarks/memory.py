@@ -16,7 +16,7 @@ from mqtt_sessions import Message, PublishReceived, SessionLimits
 from .timing import Bench, Figure, Scale
 from .worlds import PAYLOAD, World
 
-__all__ = ["BENCHES"]
+__all__ = ["BENCHES", "queued_bytes"]
 
 _SESSIONS = 100_000
 _SHARED = "fleet/all/commands"
@@ -57,11 +57,13 @@ def _sessions(scale: Scale) -> Iterator[Figure]:
     yield Figure("session_bytes_shared", shared / sessions, "B")
 
 
-def _queued(sessions: int, depth: int, message_expiry_interval: int | None = None) -> float:
+def queued_bytes(
+    sessions: int, depth: int, message_expiry_interval: int | None = None, *, durable: bool = False
+) -> float:
     """Bytes for each queued copy: all sessions hold the same messages, whose bodies count too."""
     tracemalloc.start()
     try:
-        world = World(SessionLimits(maximum_queued_messages=None))
+        world = World(SessionLimits(maximum_queued_messages=None), durable=durable)
         for number in range(sessions):
             world.park(f"client-{number:06d}", _SHARED)
 
@@ -76,10 +78,10 @@ def _queued(sessions: int, depth: int, message_expiry_interval: int | None = Non
 
 
 def _queues(scale: Scale) -> Iterator[Figure]:
-    yield Figure("queued_bytes_deep", _queued(scale.count(1_000), 100), "B")
+    yield Figure("queued_bytes_deep", queued_bytes(scale.count(1_000), 100), "B")
     sessions = scale.count(_SESSIONS)
-    yield Figure("queued_bytes_single", _queued(sessions, 1), "B")
-    yield Figure("queued_bytes_single_expiring", _queued(sessions, 1, 3600), "B")
+    yield Figure("queued_bytes_single", queued_bytes(sessions, 1), "B")
+    yield Figure("queued_bytes_single_expiring", queued_bytes(sessions, 1, 3600), "B")
 
 
 BENCHES = (

@@ -22,6 +22,16 @@ _DEMANDED = {
     "filters_growth",
     "deadline_cycle_us",
     "expiry_slice_ms",
+    "changes_overhead",
+    "queued_bytes_deep_durable",
+    "sqlite_vs_file",
+    "sqlite_backlog",
+    "durable_msgs_per_s",
+    "durable_puback_p99_ms",
+    "elision_rows",
+    "restore_s",
+    "disk_inline_overhead",
+    "disk_fanout10",
 }
 
 
@@ -34,7 +44,7 @@ def test_bench_tells_all_its_figures(bench: Bench) -> None:
     assert {figure.name for figure in figures} == set(bench.names)
     for figure in figures:
         assert math.isfinite(figure.value), figure
-        assert figure.unit in {"x", "us", "ms", "B", "objects"}
+        assert figure.unit in {"x", "us", "ms", "s", "1/s", "B", "objects", "rows"}
 
 
 def test_names_are_unique_and_hold_what_is_demanded() -> None:

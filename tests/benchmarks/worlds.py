@@ -74,8 +74,8 @@ class World:
 
     publisher = "publisher"
 
-    def __init__(self, limits: SessionLimits | None = None) -> None:
-        self.store = SessionStore() if limits is None else SessionStore(limits=limits)
+    def __init__(self, limits: SessionLimits | None = None, *, durable: bool = False) -> None:
+        self.store = SessionStore(limits=limits or SessionLimits(), durable=durable)
         self.now = START
         self.feed(connect(self.publisher, "publisher"))
 

@@ -59,15 +59,11 @@ FAULTS: dict[int, str] = {
 
 LATER: dict[int, str] = {
     36: "Shared subscriptions come later.",
-    42: "Journals come later.",
 }
 """Faults of what is not there yet."""
 
 PARTLY: dict[int, str] = {
-    14: "Through a snapshot; through a journal later.",
-    17: "Through a snapshot; through a journal later.",
     33: "Behind $share/ with shared subscriptions, later.",
-    35: "Through a snapshot; through a journal later.",
     39: "Priorities and queues of groups come later.",
     40: "In counts; bytes in flight come later.",
 }

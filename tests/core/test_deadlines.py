@@ -187,7 +187,7 @@ class DeadlineMachine(RuleBasedStateMachine):
         assert timer.due in (timer.at, -INFINITY)
 
 
-TestIndexEqualsASortedList = DeadlineMachine.TestCase
+TestIndexEqualsASortedList = pytest.mark.unmeasured(DeadlineMachine.TestCase)
 TestIndexEqualsASortedList.settings = settings(
     max_examples=250, stateful_step_count=50, deadline=None
 )

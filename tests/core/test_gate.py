@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -57,8 +57,10 @@ from mqtt_sessions.changes import (
     row_of,
 )
 from tests.core.gates import BROKEN, NaiveGate, applied, outcomes
+from tests.core.helpers import World, of_type, will
 
 OK = ReasonCode.SUCCESS
+CHANGES = get_args(Change)
 M0, M1, M2 = (Message("t", b"m", qos) for qos in range(3))
 SESSION = SessionStored(1, "a", 1, True, 5, None, None, None, 0, None, None)
 FILTER = Subscription("t")
@@ -81,10 +83,10 @@ def puback(connection: str = "p", number: int = 1) -> SendPuback:
     return SendPuback(connection, number, OK)
 
 
-def add(gate: CommitGate, *given: Change | Action) -> tuple[Action, ...]:
+def add(gate: CommitGate, *given: Any) -> tuple[Action, ...]:
     """An outcome of these changes and actions."""
-    changes = tuple(each for each in given if not hasattr(each, "connection"))
-    return gate.add(Outcome(changes, tuple(each for each in given if hasattr(each, "connection"))))  # type: ignore[arg-type]
+    changes = tuple(each for each in given if isinstance(each, CHANGES))
+    return gate.add(Outcome(changes, given[len(changes) :]))
 
 
 def commit(gate: CommitGate) -> tuple[Action, ...]:
@@ -187,13 +189,13 @@ def test_at_qos_1_a_host_may_choose_to_wait() -> None:
 @pytest.mark.parametrize("qos", [0, 1])
 def test_copies_of_a_will_wait_for_its_removal_in_later_outcomes_too(qos: int) -> None:
     gate = CommitGate()
-    will = WILL.message
-    first, second, third = (publish(name, will, qos) for name in "bcd")
-    notice = WillPublished("a", will)
+    message = WILL.message
+    first, second, third = (publish(name, message, qos) for name in "bcd")
+    notice = WillPublished("a", message)
     assert gate.add(Outcome((stored(1),), ())) == ()
     assert gate.take_batch() is not None
     assert gate.add(Outcome((WillRemoved("a"),), (first,), (notice,))) == ()
-    route = RouteMessage(will, None, "a")
+    route = RouteMessage(message, None, "a")
     assert gate.add(Outcome((), (publish("e", Message("w", b"w", 1), qos), second, route))) == (
         publish("e", Message("w", b"w", 1), qos),
     )
@@ -201,8 +203,39 @@ def test_copies_of_a_will_wait_for_its_removal_in_later_outcomes_too(qos: int) -
     assert gate.take_batch() is not None
     assert gate.add(Outcome((stored(2),), (third,))) == ()
     assert gate.committed(2) == (first, second, route)
-    assert gate.add(Outcome((stored(3),), (publish("f", will, qos),))) == (publish("f", will, qos),)
+    assert gate.add(Outcome((stored(3),), (publish("f", message, qos),))) == (
+        publish("f", message, qos),
+    )
     assert commit(gate) == (third,)
+
+
+def test_a_will_that_is_published_again_holds_up_no_other() -> None:
+    gate = CommitGate()
+    again, other = (Message("w", payload, 1) for payload in (b"again", b"other"))
+    notices = WillPublished("a", again), WillPublished("b", other)
+    gate.add(Outcome((WillRemoved("a"), WillRemoved("b")), (), notices))
+    gate.take_batch()
+    gate.add(Outcome((WillRemoved("a"),), (), notices[:1]))
+    assert gate.committed(1) == ()
+    assert add(gate, publish("c", again, 0), publish("d", other, 0)) == (publish("d", other, 0),)
+    assert commit(gate) == (publish("c", again, 0),)
+
+
+@pytest.mark.parametrize("protocol_version", [3, 4, 5])
+def test_a_store_sends_copies_of_a_will_with_the_message_that_its_notice_names(
+    protocol_version: int,
+) -> None:
+    """The gate knows them by it."""
+    world = World()
+    for connection, qos in enumerate((0, 1), 1):
+        world.connect(connection, f"s{qos}", protocol_version=protocol_version)
+        world.subscribe(connection, Subscription("w", qos))
+    world.connect(3, "a", will=will("w", qos=1))
+    outcome = world.lose(3)
+    (notice,) = of_type(WillPublished, outcome.notices)
+    copies = of_type(SendPublish, outcome.actions)
+    assert len(copies) == 2
+    assert all(copy.delivery.message is notice.message for copy in copies)
 
 
 def test_what_a_session_of_its_own_routes_waits_for_the_incoming_identifier() -> None:
@@ -477,9 +510,23 @@ def test_where_all_is_elided_nothing_stays_either() -> None:
         assert holds(gate) == 0
 
 
-def test_behind_a_row_that_must_be_written_what_waits_stands_in_one_segment() -> None:
+def test_rows_that_nothing_waits_for_leave_no_trace_in_a_batch_on_its_way() -> None:
     gate = CommitGate()
-    add(gate, SESSION)
+    add(gate, SESSION, puback("a"))
+    gate.take_batch()
+    for number in range(1, 101):
+        add(gate, stored(number))
+        add(gate, DeliveryRemoved(number))
+    assert [len(batch) for batch in gate._in_flight] == [1]
+    assert gate.committed(1) == (puback("a"),)
+
+
+@pytest.mark.parametrize("change", [SESSION, SessionRemoved(1)])
+def test_behind_a_row_that_must_be_written_what_waits_stands_in_one_segment(
+    change: Change,
+) -> None:
+    gate = CommitGate()
+    add(gate, change)
     for number in range(1, 101):
         add(gate, stored(number), puback(f"c{number}"))
     assert len(gate._open) == 1

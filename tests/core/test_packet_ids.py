@@ -61,6 +61,7 @@ def test_a_freed_identifier_is_not_the_next_to_be_given() -> None:
         world.puback(1, expected)
 
 
+@pytest.mark.unmeasured
 def test_a_store_steps_over_an_exchange_that_stays_open() -> None:
     world = World()
     world.subscriber(1, "a", "t")
@@ -78,6 +79,7 @@ def test_a_store_steps_over_an_exchange_that_stays_open() -> None:
     )
 
 
+@pytest.mark.unmeasured
 def test_with_all_identifiers_in_use_messages_wait() -> None:
     world = World(limits=SessionLimits(maximum_send_window=65_535))
     world.subscriber(1, "a", "t", receive_maximum=65_535)

@@ -31,6 +31,7 @@ def in_hand(session: Session) -> int:
     return session.queue_depth + len(session.in_flight)
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_the_books_balance_after_each_step(steps: list[Step]) -> None:
@@ -58,6 +59,7 @@ def test_the_books_balance_after_each_step(steps: list[Step]) -> None:
             assert totals.completed == sum(books.completed for books in books_of_all)
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_the_bounds_hold_after_each_step(steps: list[Step]) -> None:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from attrs import evolve
+import pytest
 from hypothesis import given
 
-from mqtt_sessions import DropReason, SessionExpirySet, SessionStore
-from mqtt_sessions.snapshots import StoreSnapshot
+from mqtt_sessions import (
+    ClientConnected,
+    Delivery,
+    DeliveryStored,
+    DropReason,
+    EpochStored,
+    ExchangeStored,
+    HeartbeatPassed,
+    IdsReserved,
+    InboundIdStored,
+    InvalidState,
+    Message,
+    MessageRemoved,
+    MessageStored,
+    RetainedStored,
+    SendConnack,
+    SessionExpirySet,
+    SessionStore,
+    SessionStored,
+    Subscription,
+    SubscriptionStored,
+    WillPublished,
+)
+from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
-from tests.core.helpers import World, will
+from tests.core.helpers import World, of_type, will
 from tests.core.histories import STEPS, Life, Step
 
 
@@ -27,12 +49,6 @@ def recovered(world: World, now: float | None = None) -> SessionStore:
     return made.store
 
 
-def view(snapshot: StoreSnapshot, cut_at: float) -> StoreSnapshot:
-    """The durable part, sessions that brought policies of their own marked as a journal does."""
-    seen = durable_view(snapshot, cut_at)
-    return evolve(seen, retained=tuple(sorted(seen.retained, key=lambda each: each.received_at)))
-
-
 @given(STEPS)
 def test_rows_come_to_what_was_there(steps: list[Step]) -> None:
     life = Life(durable=True)
@@ -42,7 +58,114 @@ def test_rows_come_to_what_was_there(steps: list[Step]) -> None:
         world.now = max(world.now, world.store.snapshot().now)
         before = world.store.snapshot()
         after = recovered(world).snapshot()
-        assert view(after, world.now) == view(before, world.now)
+        assert durable_view(after, world.now) == durable_view(before, world.now)
+
+
+def session(session_id: int, client_id: str, epoch: int = 1, **fields: object) -> SessionStored:
+    values = {"connected": True, "expiry_interval": 60.0, "expires_at": None} | fields
+    return SessionStored(
+        session_id,
+        client_id,
+        epoch,
+        values["connected"],  # type: ignore[arg-type]
+        5,
+        None,
+        values["expiry_interval"],  # type: ignore[arg-type]
+        values["expires_at"],  # type: ignore[arg-type]
+        0,
+        None,
+        None,
+    )
+
+
+def delivery(number: int, qos: int = 1) -> Delivery:
+    return Delivery(Message("t", b"%d" % number, qos), qos, False, (), float(number))
+
+
+def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
+    good = DeliveryStored(20, 1, None, delivery(1))
+    made = SessionStore.recover(
+        [
+            DeliveryStored(21, 9, None, delivery(2)),  # nobody's
+            SubscriptionStored(9, Subscription("t")),
+            InboundIdStored(9, 1, None),
+            session(1, "a"),
+            session(2, "b"),
+            session(3, "b"),  # a later one of the same client
+            good,
+            SubscriptionStored(1, Subscription("t/#/u")),
+            SubscriptionStored(1, Subscription("t")),
+            InboundIdStored(1, 0, None),
+            InboundIdStored(1, 70_000, None),
+            ExchangeStored(1, 5, 30, 99),  # its message is lost
+            ExchangeStored(1, 6, 31, 20),  # not of QoS 2
+            RetainedStored(Message("t/+", b"x"), 1.0, None, None, None),
+            RetainedStored(Message("t", b""), 1.0, None, None, None),
+        ],
+        100.0,
+    )
+    store = made.store
+    store.check()
+    assert sorted(each.row for each in made.set_aside) == [
+        ("delivery", 21),
+        ("exchange", 1, 5),
+        ("exchange", 1, 6),
+        ("inbound", 1, 0),
+        ("inbound", 1, 70_000),
+        ("inbound", 9, 1),
+        ("retained", "t"),
+        ("retained", "t/+"),
+        ("session", 2),
+        ("subscription", 1, "t/#/u"),
+        ("subscription", 9, "t"),
+    ]
+    assert set(store) == {"a", "b"}
+    assert store["a"].queued() == (good.delivery,)
+    # their identifiers stay taken: the receiver may know them
+    assert [each.packet_id for each in store["a"].in_flight] == [5, 6]
+
+
+def test_messages_that_nobody_refers_to_are_removed_with_the_first_changes() -> None:
+    one = delivery(1)
+    rows = [
+        session(1, "a"),
+        *(MessageStored(each, one.message, 1.0, None, None, None) for each in (10, 20)),
+        DeliveryStored(10, 1, 10, one),
+    ]
+    store = SessionStore.recover(rows, 100.0).store
+    assert store.snapshot() == SessionStore.restore(store.snapshot()).snapshot()
+    outcome = store.handle_timeout(100.0)
+    assert [each for each in outcome.changes if isinstance(each, MessageRemoved)] == [
+        MessageRemoved(20)
+    ]
+
+
+def test_the_epoch_goes_on_though_its_own_row_is_lost() -> None:
+    store = SessionStore.recover([session(1, "a", epoch=4)], 100.0).store
+    assert store["a"].expires_at == 160.0
+    (epoch,) = (
+        each for each in store.handle_timeout(100.0).changes if isinstance(each, EpochStored)
+    )
+    assert epoch == EpochStored(5, 100.0, 100.0)
+
+
+def test_identifiers_go_on_behind_the_highest_that_is_seen() -> None:
+    rows = [session(7, "a"), IdsReserved(3), DeliveryStored(900, 7, None, delivery(1))]
+    durable = SessionStore.recover(rows, 100.0).store.snapshot().durable
+    assert durable is not None
+    assert durable.next_id == 901
+
+
+def test_a_queue_is_in_order_of_arrival_whatever_the_order_of_rows() -> None:
+    rows = [
+        DeliveryStored(22, 1, None, delivery(3)),
+        DeliveryStored(21, 1, None, delivery(5)),
+        session(1, "a"),
+        DeliveryStored(20, 1, None, delivery(4)),
+    ]
+    store = SessionStore.recover(rows, 100.0).store
+    assert [each.received_at for each in store["a"].queued()] == [3.0, 4.0, 5.0]
+    store.check()
 
 
 def crash(world: World) -> None:
@@ -74,3 +197,73 @@ def test_what_was_given_up_before_a_crash_is_not_counted_again() -> None:
     ).store
     assert store.counters.accepted == 0
     assert store["a"].counters.completed == 0
+
+
+def test_a_call_that_cannot_be_done_swallows_nothing_of_the_journal() -> None:
+    """The first call of a run tells of the run: a second crash does not cut again."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10)
+    one = delivery(1)
+    lost = MessageStored(900, one.message, 1.0, None, None, None)
+    world.rows[row_of(lost)] = lost
+    world.now = 100.0
+    world.store = recovered(world)
+    with pytest.raises(InvalidState):
+        world.lose("unknown")
+    world.tick()
+    assert row_of(lost) not in world.rows
+    world.now = 109.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+
+
+def test_a_heartbeat_may_be_the_first_call_of_a_run() -> None:
+    lost = MessageStored(900, delivery(1).message, 1.0, None, None, None)
+    store = SessionStore.recover([lost], 100.0).store
+    changes = store.handle(HeartbeatPassed(), 101.0).changes
+    assert changes == (EpochStored(1, 100.0, 101.0), MessageRemoved(900))
+
+
+def test_a_run_begins_with_its_recovery_and_not_with_its_first_call() -> None:
+    """Where the first crash cut a session, the second one does."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 7))
+    world.now = 100.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    world.tick(104.0)
+    world.now = 105.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    assert world.session("a").will_due_at == 107.0
+
+
+def test_no_crash_cuts_a_connection_before_it_was_made() -> None:
+    """The last heartbeat may be older than the connection."""
+    world = World(durable=True)
+    world.do(HeartbeatPassed())
+    world.now = 59.0
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 5))
+    world.connect(2, "b", session_expiry_interval=0, will=will("t", 5))
+    store = SessionStore.recover(list(world.rows.values()), 60.0, cut_at_heartbeat=True).store
+    assert store["a"].expires_at == 69.0
+    assert store["a"].will_due_at == 64.0
+    assert store["b"].expires_at == 59.0
+
+
+@pytest.mark.parametrize("at_heartbeat", [True, False])
+def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
+    at_heartbeat: bool,
+) -> None:
+    world = World(durable=True, now=1000.0)
+    world.connect(1, "a", session_expiry_interval=0, will=will("t", 0, b"will"))
+    if not at_heartbeat:
+        world.store = recovered(world)  # a run that did not get far
+        world.note(world.store.handle(HeartbeatPassed(), 1000.0))
+    store = SessionStore.recover(
+        list(world.rows.values()), 500.0, cut_at_heartbeat=at_heartbeat
+    ).store
+    outcome = store.handle(ClientConnected(2, "a", 5, clean_start=False), 500.0)
+    (connack,) = of_type(SendConnack, outcome.actions)
+    assert not connack.session_present
+    assert of_type(WillPublished, outcome.notices)

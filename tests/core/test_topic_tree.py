@@ -77,7 +77,7 @@ class TreeMachine(RuleBasedStateMachine):
         assert sorted(self.tree.filters()) == sorted({each for _, each in self.model})
 
 
-TestTreeEqualsAskingEachFilter = TreeMachine.TestCase
+TestTreeEqualsAskingEachFilter = pytest.mark.unmeasured(TreeMachine.TestCase)
 TestTreeEqualsAskingEachFilter.settings = settings(
     max_examples=120, stateful_step_count=40, deadline=None
 )

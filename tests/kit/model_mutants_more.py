@@ -172,7 +172,7 @@ class KeepAliveOff(Broken):
 
 
 class SessionsForEver(Broken):
-    rules = ("host", "NN-1.3", "MQTT-3.2.2-3", "3.1.1 MQTT-3.2.2-2", "MQTT-3.1.2-8")
+    rules = ("host", "NN-1.3", "MQTT-3.2.2-3", "3.1.1 MQTT-3.2.2-3", "MQTT-3.1.2-8")
     notices = False
 
     def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class WillRevokedSilently(Broken):
 
 
 class WillDespiteDisconnect(Broken):
-    rules = ("MQTT-3.3.2-3", "3.1.1 MQTT-3.3.2-3", "NN-12.3")
+    rules = ("MQTT-3.14.4-3", "3.1.1 MQTT-3.14.4-3")
     notices = False
 
     def __init__(self, **settings: Any) -> None:
@@ -335,7 +335,7 @@ class NoLocalIgnored(Broken):
 
 
 class RetainHandlingIgnored(Broken):
-    rules = ("MQTT-3.3.1-10", "NN-12.3", "MQTT-3.3.1-12")
+    rules = ("MQTT-3.3.1-10", "MQTT-3.3.1-11")
     notices = False
 
     def ask(self, event: Event) -> list[Event]:
@@ -343,7 +343,7 @@ class RetainHandlingIgnored(Broken):
 
 
 class RetainedNotSent(Broken):
-    rules = ("MQTT-3.3.1-9", "3.1.1 MQTT-3.3.1-6")
+    rules = ("MQTT-3.3.1-9", "MQTT-3.3.1-10", "3.1.1 MQTT-3.3.1-6")
     notices = False
 
     def ask(self, event: Event) -> list[Event]:
@@ -353,7 +353,7 @@ class RetainedNotSent(Broken):
 class GrantIgnored(Broken):
     """Whatever is asked for, QoS 2 is granted."""
 
-    rules = ("MQTT-3.8.4-1", "3.1.1 MQTT-3.8.4-1")
+    rules = ("MQTT-3.8.4-7", "3.1.1 MQTT-3.8.4-5")
 
     def ask(self, event: Event) -> list[Event]:
         return strip(event, qos=2)
@@ -399,13 +399,7 @@ class WildcardsMatchDollar(Broken):
 
 
 class RetainedNotCleared(Broken):
-    rules = (
-        "MQTT-3.3.1-10",
-        "MQTT-3.3.2-3",
-        "3.1.1 MQTT-3.3.1-9",
-        "NN-12.3",
-        "3.1.1 MQTT-3.3.2-3",
-    )
+    rules = ("MQTT-3.3.1-6", "3.1.1 MQTT-3.3.1-10")
     notices = False
 
     def ask(self, event: Event) -> list[Event]:
@@ -493,7 +487,7 @@ class SecondConnectAccepted(Broken):
 
 
 class CodesOfSubackReversed(Broken):
-    rules = ("MQTT-3.8.4-1", "3.1.1 MQTT-3.8.4-1")
+    rules = ("MQTT-3.9.3-1", "3.1.1 MQTT-3.9.3-1")
 
     def act(self, actions: list[Action], event: Event | None) -> list[Action]:
         return changed(

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from mqtt_sessions import (
+    Action,
     ClientConnected,
     CloseConnection,
     ConnectionCongested,
@@ -15,10 +16,12 @@ from mqtt_sessions import (
     ConnectionWritable,
     Delivery,
     DropReason,
+    Event,
     MalformedPacketReceived,
     Message,
     MessageDropped,
     MessagePublished,
+    Notice,
     OverflowPolicy,
     PubackReceived,
     PublishReceived,
@@ -31,6 +34,7 @@ from mqtt_sessions import (
     SendPublish,
     SendSuback,
     SendUnsuback,
+    ServerStopping,
     SessionLimits,
     SessionStore,
     SubscribeReceived,
@@ -43,6 +47,7 @@ from mqtt_sessions import (
 from mqtt_sessions.testing.judge import Judge
 from mqtt_sessions.testing.model import Disagreement
 
+from .model_mutants import Broken
 from .test_model_freedom import Table, sent
 
 OK = ReasonCode.SUCCESS
@@ -358,13 +363,43 @@ def test_of_two_at_one_instant_the_one_published_last_is_the_newer() -> None:
     with pytest.raises(Disagreement) as found:
         two_of_a_topic(old, new).step(ConnectionWritable("s"), *live)
     assert found.value.rule == "MQTT-3.3.1-9"
-    kept, live_one = Message("t", b"1", 1, retain=True), Message("t", b"2", 1)
-    late = sent("s", kept, 3, retain=True, is_retained=True)
+
+
+KEPT, LIVE = Message("t", b"1", 1, retain=True), Message("t", b"2", 1)
+LATE = sent("s", KEPT, 3, retain=True, is_retained=True)
+
+
+class RetainedLate(Broken):
+    """An old value overwrites the new one."""
+
+    def act(self, actions: list[Action], event: Event | None) -> list[Action]:
+        return [*actions, LATE] if isinstance(event, ConnectionWritable) else actions
+
+
+def test_a_retained_message_does_not_follow_a_newer_live_one() -> None:
+    """NN-14.6."""
+    judge = Judge(RetainedLate())
+    judge.feed(ClientConnected("s", "s"), 0.0)
+    judge.feed(SubscribeReceived("s", 1, (Subscription("t", 1),)), 0.0)
+    judge.feed(ConnectionCongested("s"), 0.0)
+    for message in (KEPT, LIVE):
+        judge.feed(MessagePublished(message), 0.0)
+    judge.feed(SubscriptionsAdded("s", (Subscription("t", 1),)), 0.0)
     with pytest.raises(Disagreement) as found:
-        two_of_a_topic(kept, live_one).step(
-            ConnectionWritable("s"), sent("s", kept, 1), sent("s", live_one, 2), late
-        )
+        judge.feed(ConnectionWritable("s"), 0.0)
     assert found.value.rule == "NN-14.6"
+
+
+def test_a_stranger_may_send_the_older_retained_message_last_but_once() -> None:
+    """NN-14.6 is a choice."""
+    live = [sent("s", KEPT, 1), sent("s", LIVE, 2)]
+    two_of_a_topic(KEPT, LIVE).step(ConnectionWritable("s"), *live)
+    two_of_a_topic(KEPT, LIVE).step(ConnectionWritable("s"), *live, LATE)
+    with pytest.raises(Disagreement) as found:
+        two_of_a_topic(KEPT, LIVE).step(
+            ConnectionWritable("s"), *live, LATE, evolve(LATE, packet_id=4)
+        )
+    assert found.value.rule == "MQTT-4.4.0-1"  # it is in flight
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5])
@@ -454,3 +489,80 @@ def test_of_wills_due_at_once_one_makes_another_give_way(
         judge.feed(ClientConnected(name, name, 4, keep_alive=2, will=Will(will)), 0.0)
     judge.pass_time(5.0)
     assert judge.model.retained.keys() == {each.topic_name for each in judge.subject.retained()}
+
+
+@pytest.mark.parametrize("clients", ["bc", "cb"])
+def test_what_expires_when_wills_are_due_is_gone_before_or_after_them(clients: str) -> None:
+    limits = SessionLimits(maximum_retained_messages=1)
+    judge = Judge(SessionStore(limits=limits), limits=limits)
+    judge.feed(MessagePublished(Message("u", b"old", 1, True, 3)), 0.0)
+    for name, payload in zip(clients, (b"set", b""), strict=True):
+        will = Will(Message("u", payload, 1, retain=True))
+        judge.feed(ClientConnected(name, name, 4, keep_alive=2, will=will), 0.0)
+    judge.pass_time(3.0)
+    kept = {each.topic_name for each in judge.subject.retained()}
+    assert judge.model.retained.keys() == kept
+    assert not any(each.doubtful for each in judge.model.retained.values())
+
+
+def test_of_two_equal_messages_the_newer_one_is_dropped_for_who_is_away() -> None:
+    limits = SessionLimits(queue_qos0=False)
+    judge = Judge(SessionStore(limits=limits), limits=limits)
+    same = Message("t", b"same", 0)
+    judge.feed(ClientConnected("s", "s", session_expiry_interval=100), 0.0)
+    judge.feed(SubscribeReceived("s", 1, (Subscription("t"),)), 0.0)
+    judge.feed(ConnectionCongested("s"), 0.0)
+    judge.feed(MessagePublished(same), 0.0)
+    judge.feed(ConnectionLost("s"), 0.0)
+    step = judge.feed(MessagePublished(same), 1.0)
+    assert MessageDropped("s", step.notices[0].delivery, DropReason.QOS0_OFFLINE) in step.notices
+
+
+def test_a_store_that_has_told_nothing_yet_is_not_asked_to_tell_what_may_be_gone() -> None:
+    """NN-9.4: a message that expires at once removed it, as this library does."""
+    judge = Judge(SessionStore())
+    judge.feed(MessagePublished(Message("t", b"1", 1, True, 4)), 0.0)
+    judge.feed(MessagePublished(Message("t", b"2", 1, True, 0)), 0.0)
+    judge.feed(ClientConnected("p", "p"), 0.0)
+    judge.pass_time(4.0)
+
+
+class Silent(Broken):
+    """A store that tells nothing but what it sends, as a broker behind a socket does."""
+
+    real_time = True
+
+    def tell(self, notices: list[Notice]) -> list[Notice]:
+        return []
+
+
+@pytest.mark.parametrize("subject", [SessionStore, Silent])
+@pytest.mark.parametrize("clients", ["bc", "cb"])
+@pytest.mark.parametrize(
+    "wills",
+    [
+        (Message("t", b"set", 1, True), Message("t", b"", 1, True)),
+        (Message("t", b"set", 1, True), Message("x", b"", 1, True)),
+        (Message("x", b"set", 0, True), Message("t", b"set", 1, True)),
+        (Message("x", b"set", 1, True), Message("x", b"too", 1, True)),
+    ],
+)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_of_wills_at_once_one_makes_room_for_another(
+    qos: int, wills: tuple[Message, ...], clients: str, subject: Any
+) -> None:
+    """Who came first is told by notices, and is open where there are none."""
+    limits = SessionLimits(maximum_retained_messages=1)
+    judge = Judge(subject(limits=limits), limits=limits)
+    judge.feed(MessagePublished(Message("x", b"old", qos, retain=True)), 0.0)
+    for name, will in zip(clients, wills, strict=True):
+        judge.feed(ClientConnected(name, name, 4, will=Will(will)), 0.0)
+    judge.feed(ServerStopping(), 1.0)
+    store = judge.subject if subject is SessionStore else judge.subject.store
+    if subject is SessionStore:
+        assert judge.model.retained.keys() == {each.topic_name for each in store.retained()}
+    judge.feed(ClientConnected("p", "p"), 1.0)
+    judge.feed(SubscribeReceived("p", 1, (Subscription("#", 1),)), 1.0)
+    step = judge.feed(PublishReceived("p", Message("u", b"new", 1, True), 1), 1.0)
+    refused = SendPuback("p", 1, ReasonCode.QUOTA_EXCEEDED) in step.actions
+    assert refused is ("u" not in {each.topic_name for each in store.retained()})

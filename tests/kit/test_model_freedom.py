@@ -22,7 +22,6 @@ from mqtt_sessions import (
     MessageDropped,
     MessagePublished,
     Notice,
-    OverlapPolicy,
     PubackReceived,
     PublishReceived,
     PubrecReceived,
@@ -251,7 +250,7 @@ def test_an_expired_message_is_not_sent_and_its_deadline_is_known() -> None:
 
 def test_a_will_is_due_at_its_instant_and_not_before() -> None:
     will = Message("t", b"gone", 0)
-    for seconds, rule in ((4.0, "MQTT-3.3.2-3"), (5.0, None)):
+    for seconds, rule in ((4.0, "MQTT-3.1.2-8"), (5.0, None)):
         table = Table()
         table.connect("s")
         table.subscribe("s", Subscription("t"))
@@ -296,23 +295,6 @@ def test_a_5_0_client_is_told_why() -> None:
     close = CloseConnection("a", ReasonCode.SESSION_TAKEN_OVER)
     connack = SendConnack("again", False, OK, receive_maximum=100)
     table.step(event, taken, close, connack)
-
-
-def test_overlaps_make_one_copy_or_one_for_each_as_the_host_wants() -> None:
-    message = Message("t", b"1", 1)
-    merged = [sent("s", message, 1, subscription_ids=(1, 2))]
-    each = [sent("s", message, number, subscription_ids=(number,)) for number in (1, 2)]
-    for overlap, right, wrong in (
-        (OverlapPolicy.MERGE, merged, each),
-        (OverlapPolicy.EACH, each, merged),
-    ):
-        table = Table(options=ServerOptions(overlap=overlap))
-        table.connect("s")
-        one, two = Subscription("t", 1, subscription_id=1), Subscription("#", 1, subscription_id=2)
-        table.subscribe("s", one, two)
-        table.step(MessagePublished(message), *right)
-        with pytest.raises(Disagreement):
-            table.step(MessagePublished(Message("t", b"2", 1)), *wrong)
 
 
 def test_what_cannot_happen_is_the_drivers_fault() -> None:

@@ -10,11 +10,12 @@ import pytest
 from mqtt_sessions import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing.model import Disagreement
 
-from . import model_mutants_more
+from . import model_mutants_choices, model_mutants_more
 from .model_driver import Run
 from .model_mutants import Broken, mutants
 
 assert model_mutants_more.NEVER  # importing them makes them known
+assert model_mutants_choices.FREE
 SEEDS = 60
 STEPS = 200
 

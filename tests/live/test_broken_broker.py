@@ -114,6 +114,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[tuple[int, Any]]:
     running.stop()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("broken", BROKEN, indirect=True)
 def test_state_machine_finds_it(broken: tuple[int, Any]) -> None:
     class Test(SessionStateMachine):

@@ -295,6 +295,7 @@ def fuzz_decoder(rounds: int, seed: str, make: MakeDecoder = plain) -> int:
     return understood
 
 
+@pytest.mark.unmeasured
 def test_damaged_streams_give_packets_and_at_most_one_error() -> None:
     assert fuzz_decoder(1500, "streams") > 3000
 
@@ -321,6 +322,7 @@ def test_every_cut_in_two_and_every_beginning(role: wire.Role, version: int) -> 
             assert decoder.buffered == 0
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 def test_every_single_bit_flipped(role: wire.Role, version: int) -> None:
@@ -340,6 +342,7 @@ cases = st.sampled_from(VERSIONS).flatmap(
 )
 
 
+@pytest.mark.unmeasured
 @given(cases, st.integers(0, 1 << 32))
 def test_any_packets_damaged(case: tuple[wire.Role, int, Items], seed: int) -> None:
     """The same for packets that Hypothesis thinks of."""
@@ -506,6 +509,7 @@ def fuzz_store(rounds: int, seed: str, attack: Attack) -> int:
     return attack.replies
 
 
+@pytest.mark.unmeasured
 def test_a_store_bears_what_was_decoded_of_garbage_and_nobody_else_notices() -> None:
     assert fuzz_store(800, "store", Attack()) > 2000
 

@@ -115,6 +115,7 @@ def mutated(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.unmeasured
 @given(streams, st.booleans(), mutations, st.integers(1, 50))
 def test_damaged_bytes_yield_packets_and_at_most_one_error(
     case: tuple[int, wire.Role, list[Any]],

@@ -1,0 +1,68 @@
+"""The journal in memory: held to the contract, crashed and made to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mqtt_sessions import testing
+from mqtt_sessions.changes import RetainedStored, SessionStored
+from mqtt_sessions.journals import Journal, JournalError, MemoryJournal
+from mqtt_sessions.messages import Message
+
+SESSION = SessionStored(1, "a", 1, True, 5, None, None, None, 0, None, None)
+RETAINED = RetainedStored(Message("t", b"p"), 0.5, None, None, None)
+
+
+class TestContract(testing.JournalConformance):
+    def open(self, place: Path) -> Journal:
+        journals: dict[Path, MemoryJournal] = self.__dict__.setdefault("journals", {})
+        journals[place] = journals[place].reopened() if place in journals else MemoryJournal()
+        return journals[place]
+
+    def make_fail(self, journal: Journal) -> None:
+        assert isinstance(journal, MemoryJournal)
+        journal.fail_at(1, applied=len(journal.rows) % 2 == 0)
+
+
+def test_a_commit_fails_at_its_turn_and_none_follows() -> None:
+    journal = MemoryJournal()
+    journal.fail_at(2, applied=False)
+    journal.commit([SESSION])
+    with pytest.raises(JournalError, match="told to fail"):
+        journal.commit([RETAINED])
+    with pytest.raises(JournalError, match="takes no more batches"):
+        journal.commit([RETAINED])
+    assert journal.rows == (SESSION,)
+    assert journal.reopened().rows == (SESSION,)
+
+
+def test_a_commit_that_fails_may_be_durable_nevertheless() -> None:
+    journal = MemoryJournal()
+    journal.fail_at(1, applied=True)
+    with pytest.raises(JournalError):
+        journal.commit([SESSION])
+    journal = journal.reopened()
+    assert journal.rows == (SESSION,)
+    journal.commit([SESSION, RETAINED])
+    assert journal.rows == (SESSION, RETAINED)
+
+
+def test_after_a_crash_another_process_finds_the_rows() -> None:
+    journal = MemoryJournal()
+    journal.commit([SESSION])
+    journal.crash()
+    with pytest.raises(JournalError, match="crashed"):
+        journal.commit([RETAINED])
+    found = journal.reopened()
+    assert list(found.load()) == list(found.load()) == [SESSION]
+
+
+def test_a_journal_that_was_reopened_writes_no_more() -> None:
+    old = MemoryJournal()
+    new = old.reopened()
+    with pytest.raises(JournalError, match="reopened"):
+        old.commit([SESSION])
+    new.commit([SESSION])
+    assert new.rows == (SESSION,)
