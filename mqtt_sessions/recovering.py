@@ -260,19 +260,27 @@ class SavedState:
         return max(*self.epochs, *named, *(will.epoch for will in self.wills.values()), 0, 0)
 
     def cut_at(self, epoch: int, now: float, *, at_heartbeat: bool) -> float:
-        """When a crash cut the connections of an epoch: at the start of the next, or before it."""
-        if at_heartbeat and epoch in self.epochs:
-            return self.epochs[epoch].alive_at
-        later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
-        return min(later, default=now)
+        """When a crash cut the connections of an epoch: at the start of the next, or before it.
 
-    def contents(self, saved: SavedSession, shared: Settings, cut_at: float) -> SessionContents:
-        """What a durable session holds after the crash. *Cost* O(what it holds)."""
+        Never later than now, though the clock may have been set back: what has ended has ended.
+        """
+        if at_heartbeat and epoch in self.epochs:
+            return min(self.epochs[epoch].alive_at, now)
+        later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
+        return min([now, *later])
+
+    def contents(
+        self, saved: SavedSession, shared: Settings, cut_at: float, will_cut_at: float
+    ) -> SessionContents:
+        """What a durable session holds after the crash. *Cost* O(what it holds).
+
+        Its row may be of a later run than its will's: then they were cut by different crashes.
+        """
         row = saved.row
         expires_at = row.expires_at
         if row.expiry_interval is not None and (row.connected or expires_at is None):
             expires_at = cut_at + row.expiry_interval
-        will, due_at = _will_of(saved.will, cut_at)
+        will, due_at = _will_of(saved.will, will_cut_at)
         queue, sent = saved.split()
         return SessionContents(
             row.client_id,
@@ -295,7 +303,8 @@ class SavedState:
             tuple(saved.inbound.items()),
             will,
             due_at,
-            len(queue) + len(saved.exchanges),
+            # what was given up was dropped in an earlier run
+            len(queue) + sum(not each.is_abandoned for each in saved.exchanges),
             (),
             None,
             _replay_of(saved),

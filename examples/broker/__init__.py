@@ -2,8 +2,9 @@
 
     python -m examples.broker
 
-`broker` drives the store: events in, actions out, one timer. `connection` is one client's TCP
-connection: bytes to events, actions to bytes. `configuration` reads the options, `authorization`
-judges topics, `complaints` tells what goes wrong, `watch` shows the sessions. What a session is,
-none of them knows.
+`host` drives the store: events in, actions out, one timer. `storage` has what an action relies on
+stored before it goes out, so that nothing that was promised is lost. `connection` is one client's
+TCP connection: bytes to events, actions to bytes; `broker` has all of them. `configuration` reads
+the options, `authorization` judges topics, `complaints` tells what goes wrong, `watch` shows the
+sessions. What a session is, none of them knows.
 """

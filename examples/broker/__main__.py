@@ -16,8 +16,9 @@ from pathlib import Path
 from examples.broker.broker import Broker
 from examples.broker.configuration import Configuration, ConfigurationError, load
 from mqtt_sessions import SessionStore
+from mqtt_sessions.journals import Journal, JournalUnusable, SQLiteJournal
 
-CANNOT_START = 2
+FAILED, CANNOT_START = 1, 2
 
 Show = Callable[[SessionStore], Coroutine[None, None, None]]
 
@@ -37,7 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ImportError:
             return _cannot_start("--watch needs rich: pip install 'mqtt-sessions[examples]'")
         show = watch.show
-    return asyncio.run(_serve(configuration, options.host, options.port, show))
+    journal: Journal | None = None
+    try:
+        if not options.memory:
+            journal = SQLiteJournal(options.database)
+        return asyncio.run(_serve(configuration, journal, options.host, options.port, show))
+    except JournalUnusable as error:
+        return _cannot_start(str(error))
+    finally:
+        if journal is not None:
+            journal.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         help="fields of ExpiryPolicy, SessionLimits and ServerOptions by their names, "
         "refuse_subscribe and refuse_publish",
     )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--database",
+        type=Path,
+        default=Path("sessions.db"),
+        metavar="FILE",
+        help="where sessions are stored; it is made if there is none [%(default)s]",
+    )
+    where.add_argument("--memory", action="store_true", help="store them nowhere")
     parser.add_argument("--watch", action="store_true", help="show a live table of sessions")
     parser.add_argument("--verbose", action="store_true", help="log what happens to sessions")
     return parser
@@ -72,17 +91,20 @@ def _cannot_start(problem: str) -> int:
     return CANNOT_START
 
 
-async def _serve(configuration: Configuration, host: str, port: int, show: Show | None) -> int:
+async def _serve(
+    configuration: Configuration, journal: Journal | None, host: str, port: int, show: Show | None
+) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C ends it less gently
             loop.add_signal_handler(number, stop.set)
-    broker = Broker(configuration)
+    broker = Broker(configuration, journal, stop.set)
     loop.set_exception_handler(broker.complaints.on_exception)
     try:
         addresses = await broker.start(host, port)
     except (OSError, UnicodeError) as error:  # the latter from names that can't be any host's
+        broker.host.close()
         return _cannot_start(f"cannot listen on {_address(host, port)}: {_reason(error)}")
     print("listening on", ", ".join(_address(*address) for address in addresses), flush=True)
     watcher = None if show is None else asyncio.create_task(show(broker.store))
@@ -92,6 +114,9 @@ async def _serve(configuration: Configuration, host: str, port: int, show: Show 
         with contextlib.suppress(asyncio.CancelledError):
             await watcher
     await broker.stop()
+    if broker.failure is not None:
+        print(f"broker: {broker.failure}; mend that and start it again", file=sys.stderr)
+        return FAILED
     return 0
 
 

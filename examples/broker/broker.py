@@ -1,51 +1,31 @@
-"""The host: one store, one timer, and the connections that events come from."""
+"""The broker: its host, its listeners, and the connections that events come from."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
-import time
-from collections import deque
+from collections.abc import Callable
 
 import attrs
 
 from examples.broker.complaints import Complaints
 from examples.broker.configuration import Configuration
 from examples.broker.connection import Connection
-from mqtt_sessions import (
-    CloseConnection,
-    ConnectionLost,
-    Event,
-    Outcome,
-    RouteMessage,
-    ServerStopping,
-    SessionStore,
-    wire,
-)
+from examples.broker.host import Host
+from mqtt_sessions import ServerStopping, wire
+from mqtt_sessions.journals import Journal, JournalError
 
 if sys.platform != "win32":
     import resource
 
 __all__ = ["Broker"]
 
-log = logging.getLogger(__name__)
-
-TIMEOUT_SLICE = 1000
-"""Units of work in one call, so that a million sessions that end together block nobody."""
-
-LONGEST_SLEEP = 60.0
-"""Seconds. The timer runs on asyncio's clock, deadlines are POSIX time: somebody may set that."""
-
 STOP_TIMEOUT = 2.0
 """Seconds in which clients can take what was written to them before the broker stops."""
 
 ABORT_TIMEOUT = 3.0
 """Seconds in which connections that were cut off have to be gone, and the listeners."""
-
-RETRY_DELAY = 1.0
-"""Seconds until the store is asked again after it raised, lest that fill all the time there is."""
 
 BACKLOG = 1024
 """Connections that the system holds until they are accepted."""
@@ -61,39 +41,46 @@ RESERVED_DESCRIPTORS = 128
 
 
 class Broker:
-    """Feeds the store and performs what it asks for.
+    """Begins, knows all connections, and ends.
 
     Make it and use it in the event loop's thread.
 
     Args:
         configuration: What the broker is told; the default is a broker with its defaults.
+        journal: Where sessions are stored; None: they end with the process. It is the broker's from
+            now on.
+        give_up: Called once if there is a `failure`: nothing is left to be done but `stop`.
+
+    Attributes:
+        failure: Why nothing can be stored any more.
+
+    Raises:
+        JournalUnusable: The journal can't be read.
     """
 
-    def __init__(self, configuration: Configuration | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration | None = None,
+        journal: Journal | None = None,
+        give_up: Callable[[], object] = lambda: None,
+    ) -> None:
         self.configuration = configuration or Configuration()
         options = self.configuration.options
         largest = min(options.maximum_packet_size or LARGEST_TAKEN, LARGEST_TAKEN)
         self.options = attrs.evolve(options, maximum_packet_size=largest)
         self.takes_huge_packets = largest > LARGEST_TAKEN // 2
-        self.store = SessionStore(
-            self.configuration.policy,
-            self.configuration.limits,
-            self.options,
-            wire.size_of,
-        )
         self.cache = wire.PublishCache()
         self.connections: set[Connection] = set()
         self.complaints = Complaints()
         self.maximum_connections = _maximum_connections()
         self.stopping = False
+        self.failure: JournalError | None = None
         self._loop = asyncio.get_running_loop()
+        self.host = Host(self.configuration, self.options, journal, self._loop, self._fail)
+        self.store = self.host.store
+        self._give_up = give_up
         self._server: asyncio.Server | None = None
         self._all_gone = asyncio.Event()
-        self._events: deque[Event] = deque()
-        self._unwritten: set[Connection] = set()
-        self._running = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._not_before = 0.0  # on the loop's clock: the timer does not fire earlier
 
     # ------------------------------------------------------------ start and stop
 
@@ -103,6 +90,7 @@ class Broker:
         Raises:
             OSError: The host has no such address, or the port is in use.
         """
+        self.host.settle()
         self._server = await self._loop.create_server(
             lambda: Connection(self, self._loop), host, port, backlog=ACCEPTED_AT_ONCE
         )
@@ -116,7 +104,8 @@ class Broker:
         self.stopping = True
         if self._server is not None:
             self._server.close()
-        self.feed(ServerStopping())
+        self.host.feed(ServerStopping())
+        self.host.flush()
         for connection in self.connections:
             connection.close()  # those that never sent CONNECT are not the store's
         if self.connections:
@@ -128,8 +117,7 @@ class Broker:
                     connection.abort()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._all_gone.wait(), ABORT_TIMEOUT)
-        if self._timer is not None:
-            self._timer.cancel()
+        self.host.close()
         if self._server is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), ABORT_TIMEOUT)
@@ -146,101 +134,20 @@ class Broker:
     def forget(self, connection: Connection) -> None:
         """A connection is gone for good."""
         self.connections.discard(connection)
-        self._unwritten.discard(connection)
+        self.host.forget(connection)
         if not self.connections:
             self._all_gone.set()
 
-    # ------------------------------------------------------------ events in, actions out
+    def _fail(self, error: JournalError) -> None:
+        """Nobody is promised anything from now on, and what was promised is in the journal.
 
-    def feed(self, *events: Event) -> None:
-        """Take events in, in order, and do what comes out."""
-        self._events.extend(events)
-        self._run()
-
-    def feed_first(self, event: Event) -> None:
-        """Take in an event that those still waiting have to know of: a full write buffer."""
-        self._events.appendleft(event)
-        self._run()
-
-    def _run(self) -> None:
-        # Writing may call `pause_writing`, which feeds an event. Were that handled at once, its
-        # actions would overtake those of the outcome that is being performed.
-        if self._running:
-            return
-        self._running = True
-        try:
-            while self._events or self._unwritten:
-                if self._events:
-                    self._handle(self._events.popleft())
-                else:
-                    self._unwritten.pop().flush()
-        finally:
-            self._running = False
-            self._set_timer()
-
-    def _handle(self, event: Event) -> None:
-        connection = getattr(event, "connection", None)
-        assert connection is None or isinstance(connection, Connection)
-        if (
-            connection is not None
-            and connection.is_closed
-            and not isinstance(event, ConnectionLost)
-        ):
-            return  # behind a DISCONNECT, say: nothing more is processed
-        try:
-            self._perform(self.store.handle(event, time.time()))
-        except Exception as error:
-            # A mistake of ours. It costs the one whose event it was his connection, and not those
-            # whose events come next.
-            self._loop.call_exception_handler(
-                {"message": f"{type(event).__name__} failed", "exception": error}
-            )
-            if connection is not None:
-                connection.abort()
-
-    def _perform(self, outcome: Outcome) -> None:
-        # A host with a journal commits `outcome.changes` here, before anybody sees an action.
-        for action in outcome.actions:
-            assert not isinstance(action, RouteMessage)  # the store has its own router
-            connection = action.connection
-            assert isinstance(connection, Connection)
-            if isinstance(action, CloseConnection):
-                connection.close()
-            else:
-                connection.send(action)
-                self._unwritten.add(connection)
-        for notice in outcome.notices:
-            log.info("%s", notice)
-
-    # ------------------------------------------------------------ time
-
-    def _set_timer(self) -> None:
-        """One timer for all sessions; it is moved only if something ends before it fires.
-
-        Most deadlines move later all the time (each packet does that to its keep alive), and an
-        early call of `handle_timeout` is harmless.
+        To read that again in the same process would be a second way to start.
         """
-        at = self.store.next_deadline_at
-        if at is None or self.stopping:
-            return
-        when = self._loop.time() + min(max(at - time.time(), 0.0), LONGEST_SLEEP)
-        when = max(when, self._not_before)
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._running = True
-        self._not_before = self._loop.time() + RETRY_DELAY
-        try:
-            self._perform(self.store.handle_timeout(time.time(), limit=TIMEOUT_SLICE))
-            self._not_before = 0.0
-        finally:
-            self._running = False
-            self._run()
+        self.failure = error
+        self.stopping = True
+        for connection in self.connections:
+            connection.abort()
+        self._give_up()
 
 
 def _maximum_connections() -> int | None:

@@ -102,19 +102,19 @@ class Connection(asyncio.BufferedProtocol):
             elif self._decoder.buffered > CONNECT_SIZE:
                 self.close()
         if self._is_known and items and not self.is_closed:
-            self._broker.feed(*self._events(items))
+            self._broker.host.feed(*self._events(items))
 
     def pause_writing(self) -> None:
         self._is_congested = True
         if self._is_known:
-            self._broker.feed_first(ConnectionCongested(self))
+            self._broker.host.feed_first(ConnectionCongested(self))
 
     def resume_writing(self) -> None:
         assert self._transport is not None
         self._is_congested, self._answers_size = False, 0
         self._transport.resume_reading()
         if self._is_known:
-            self._broker.feed(ConnectionWritable(self))
+            self._broker.host.feed(ConnectionWritable(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
@@ -122,7 +122,7 @@ class Connection(asyncio.BufferedProtocol):
             self._time_out.cancel()
         try:
             if self._is_known:
-                self._broker.feed(ConnectionLost(self))
+                self._broker.host.feed(ConnectionLost(self))
         finally:
             self._broker.forget(self)
 
@@ -166,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._time_out is not None:
             self._time_out.cancel()
         self._is_known = True
-        self._broker.feed(event)
+        self._broker.host.feed(event)
 
     def _events(self, items: Iterable[wire.Packet | wire.WireError]) -> Iterator[Event]:
         """Packets as events, with the host's verdict where it has one."""

@@ -19,8 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mqtt_sessions.testing", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="what decides the run (default: 0)")
     parser.add_argument("--steps", type=_steps, default=100_000, help="default: 100000")
+    parser.add_argument("--durable", action="store_true", help="a durable store and its journal")
     given = parser.parse_args(arguments)
-    world = World(given.seed)
+    world = World(given.seed, durable=given.durable)
     print(f"seed {given.seed}: {world.policy}")
     print(f"  {world.limits}")
     print(f"  {world.options}")
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunFailed as failed:
         print(f"\nFAILED at step {failed.step} of seed {failed.seed}: {failed.cause}")
         print(failed.lines)
-        print(f"replay: python -m mqtt_sessions.testing --seed {failed.seed} --steps {given.steps}")
+        durable = " --durable" if given.durable else ""
+        again = f"--seed {failed.seed} --steps {given.steps}{durable}"
+        print(f"replay: python -m mqtt_sessions.testing {again}")
         return 1
     wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
     print(

@@ -171,7 +171,11 @@ class Actions(Books):
         if conn.resend:
             against("NN-8.3", f"a new PUBLISH before {len(conn.resend)} that are sent again")
         copy: Copy
-        if delivery.is_retained:
+        waits = session.find(delivery) if delivery.is_retained else None
+        if waits is not None and waits.is_retained:  # a crash made it wait again
+            copy = waits
+            session.release(copy)
+        elif delivery.is_retained:
             copy = self._called_up(session, action)
         else:
             owed = session.find(delivery)
@@ -207,7 +211,8 @@ class Actions(Books):
         if conn.version < 5:
             if delivery.retain:
                 against("3.1.1 MQTT-3.3.1-9", f"{copy!r} with RETAIN 1")
-        elif delivery.retain != copy.retain:
+            copy.was_unmarked = True
+        elif copy.retain is not None and delivery.retain != copy.retain:
             rule = "MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12"
             against(rule, f"{copy!r} with RETAIN {delivery.retain}")
         ids = delivery.subscription_ids
@@ -238,6 +243,7 @@ class Actions(Books):
         )
         copy.at(delivery.qos)
         copy.step = self.steps
+        copy.is_retained = True
         return copy
 
     def _check_told(self, copy: Copy, action: SendPublish) -> None:
@@ -275,6 +281,7 @@ class Actions(Books):
         elif conn.version == 5 or session.policy.retry_interval is None:
             against("MQTT-4.4.0-1", f"PUBLISH {packet_id} again on one connection")
         self._check_told(copy, action)
+        copy.was_unmarked = copy.was_unmarked or conn.version < 5
 
     # ------------------------------------------------------------ acknowledgements
 

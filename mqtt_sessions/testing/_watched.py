@@ -81,6 +81,8 @@ class Copy:
         phase: 1 waits for PUBACK, 2 for PUBREC, 3 for PUBCOMP.
         step: When it was accepted.
         sent: Step in which it was sent first.
+        is_retained: A subscription called it up.
+        was_unmarked: It was sent to a 3.x client, without its RETAIN flag.
         doubtful: Whether the session took it depends on whether it had ended.
     """
 
@@ -88,6 +90,7 @@ class Copy:
         "doubtful",
         "expires_at",
         "ids",
+        "is_retained",
         "key",
         "phase",
         "received_at",
@@ -99,6 +102,7 @@ class Copy:
         "stream_key",
         "told",
         "waiting",
+        "was_unmarked",
     )
 
     def __init__(
@@ -116,11 +120,13 @@ class Copy:
         self.received_at = received_at
         self.expires_at = expires_at
         self.told = told
-        self.retain = False
+        self.retain: bool | None = False
+        self.was_unmarked = False
         self.ids: tuple[int, ...] = ()
         self.step = 0
         self.sent = 0
         self.doubtful = False
+        self.is_retained = False
         self.phase = 0
         self.waiting = False
         self.stream: OrderedDict[Copy, None] | None = None
@@ -315,9 +321,10 @@ class WatchedSession:
             likeness = -1
             for copy in copies:
                 assert copy.stream is not None
-                like = 8 * copy.is_like(delivery)
+                like = 16 * (copy.is_retained == delivery.is_retained)
+                like += 8 * copy.is_like(delivery)
                 like += 4 * (copy.ids == delivery.subscription_ids)
-                like += 2 * (copy.retain == delivery.retain)
+                like += 2 * (copy.retain is None or copy.retain == delivery.retain)
                 like += next(iter(copy.stream)) is copy
                 if like > likeness:
                     likeness, best = like, copy

@@ -3,7 +3,7 @@
 Left out or renamed is what a run accumulates and no rule looks at: instants become distances from
 now, cut at a horizon; packet identifiers and connections get numbers in the order of their
 appearance; counters, and the cursors from which the next identifier or event number is taken, are
-gone.
+gone. Of what a durable store calls its rows, which of them share a message is left.
 """
 
 from __future__ import annotations
@@ -180,6 +180,22 @@ class _View:
             self.ahead(replay.goes_on_at),
         )
 
+    def rows(self) -> Hashable:
+        """What a durable store will have to write: identifiers by their place, and no epoch."""
+        durable = self.snapshot.durable
+        if durable is None:
+            return None
+        places: dict[int, int] = {}
+        sessions = sorted(durable.sessions, key=lambda each: each.client_id)
+        for each in sessions:
+            for row_id in (*each.queue, *[row_id for _, row_id in each.in_flight]):
+                places[row_id] = len(places)
+        return (
+            durable.alive_at is None,
+            tuple([(each.client_id, each.protocol_version, each.has_replay) for each in sessions]),
+            tuple(sorted([tuple(sorted([places[one] for one in m[1]])) for m in durable.messages])),
+        )
+
 
 def _arrivals(snapshot: StoreSnapshot) -> list[float]:
     """All instants of arrival, in order."""
@@ -254,4 +270,5 @@ def canonical(
                 for each in snapshot.will_fanouts
             ]
         ),
+        view.rows(),
     )

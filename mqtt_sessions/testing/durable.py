@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from mqtt_sessions.policy import SessionLimits
 from mqtt_sessions.snapshots import SessionContents, StoreSnapshot
 
 __all__ = ["durable_view"]
@@ -26,7 +27,7 @@ def durable_view(snapshot: StoreSnapshot, cut_at: float) -> StoreSnapshot:
     *Cost* O(everything).
     """
     sessions = [
-        _view(each, cut_at)
+        _view(each, cut_at, snapshot.limits)
         for each in snapshot.sessions
         if each.expiry_interval != 0 or each.will is not None
     ]
@@ -49,7 +50,7 @@ def durable_view(snapshot: StoreSnapshot, cut_at: float) -> StoreSnapshot:
     )
 
 
-def _view(before: SessionContents, cut_at: float) -> SessionContents:
+def _view(before: SessionContents, cut_at: float, limits: SessionLimits) -> SessionContents:
     connected = before.connection is not None
     gone = before.expiry_interval == 0
     expires_at = before.expires_at
@@ -61,6 +62,7 @@ def _view(before: SessionContents, cut_at: float) -> SessionContents:
     if gone:
         return evolve(
             before,
+            limits=limits,
             own_limits=False,
             principal=None,
             expires_at=expires_at,
@@ -87,7 +89,7 @@ def _view(before: SessionContents, cut_at: float) -> SessionContents:
         in_flight=in_flight,
         last_packet_id=0,
         will_due_at=due_at,
-        accepted=len(waiting) + len(in_flight),
+        accepted=len(waiting) + len(in_flight) - len(before.abandoned),
         dropped=(),
         connection=None,
         replay=evolve(replay, goes_on_at=None) if replay is not None and replay.cursors else None,

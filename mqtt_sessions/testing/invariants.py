@@ -49,6 +49,7 @@ from typing import Any
 from mqtt_sessions.events import Event
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing._watch_actions import Actions
+from mqtt_sessions.testing._watch_crash import Crashes
 from mqtt_sessions.testing._watch_events import Events
 from mqtt_sessions.testing._watch_notices import Notices
 from mqtt_sessions.testing._watched import RetainedCopy, Violation, WatchedSession, against
@@ -59,7 +60,7 @@ __all__ = ["Violation", "Watch"]
 _MAX_PACKET_ID = 65_535
 
 
-class Watch(Events, Notices, Actions):
+class Watch(Events, Notices, Actions, Crashes):
     """Checks all invariants after each step of a subject with a store's door.
 
     Feed it everything from the beginning: it takes the subject for empty when it is made.
@@ -133,7 +134,7 @@ class Watch(Events, Notices, Actions):
         self._check_deadlines(next_deadline_at)
 
     def restored(self) -> None:
-        """The subject was restored after a crash.
+        """The subject was restored from a snapshot after a crash; see `recovered` for a journal.
 
         What it did before still holds, whether or not anybody saw it; the host reports each
         connection as lost, one after the other, before it feeds anything else.

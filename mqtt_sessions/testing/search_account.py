@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable
 
 from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.canonical import Names, number
+from mqtt_sessions.testing.clients import ServerFault
 
-__all__ = ["Account", "Copy", "expires_at"]
+__all__ = ["Account", "Copy", "check_interval", "expires_at"]
 
 Copy = tuple[Message, int, float | None, bool]
 """What a session gets: message, QoS, arrival (None where it does not expire), if it is retained."""
@@ -19,6 +20,20 @@ def expires_at(copy: Copy) -> float:
     """When a copy is to be deleted unless its delivery has begun."""
     interval = copy[0].message_expiry_interval
     return _INF if interval is None or copy[2] is None else copy[2] + interval
+
+
+def check_interval(copy: Copy, told: int | None, now: float) -> None:
+    """MQTT-3.3.2-6: what is left, rounded up; a begun one that has expired says 1.
+
+    Raises:
+        ServerFault: It is told another one.
+    """
+    interval = copy[0].message_expiry_interval
+    left = None
+    if interval is not None and copy[2] is not None:
+        left = max(1, interval - int(now - copy[2]))
+    if told != left:
+        raise ServerFault("MQTT-3.3.2-6", f"Message Expiry Interval {told}, not {left}")
 
 
 class Account:
@@ -43,6 +58,7 @@ class Account:
         called_up: Topics whose retained message the session asked for and has not been sent.
         congested: Its connection takes no PUBLISH.
         delivered: QoS 2 messages that the application has been given.
+        visits: Connections that were accepted.
     """
 
     __slots__ = (
@@ -61,6 +77,7 @@ class Account:
         "released",
         "units",
         "version",
+        "visits",
         "waiting",
         "will",
         "will_at",
@@ -71,6 +88,7 @@ class Account:
         self.client_id = client_id
         self.delivered: dict[Message, None] = {}
         self.version = 5
+        self.visits = 0
         self.window = 0
         self.connection: Hashable | None = None
         self.congested = False
@@ -152,6 +170,7 @@ _PLAIN = (
     "filters",
     "interval",
     "version",
+    "visits",
     "will",
     "will_at",
     "window",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from attrs import evolve
 
+from mqtt_sessions.actions import Action
 from mqtt_sessions.events import (
     ClientConnected,
     ConnectionCongested,
@@ -14,11 +15,14 @@ from mqtt_sessions.events import (
     ConnectionWritable,
     Event,
     MessagePublished,
+    PublishReceived,
     SubscriptionsAdded,
 )
 from mqtt_sessions.messages import Message
 from mqtt_sessions.notices import SessionEnded
 from mqtt_sessions.testing.clients import Client
+from mqtt_sessions.testing.search_crash import account_after_crash, check_remembered
+from mqtt_sessions.testing.search_host import Moment, Pending
 from mqtt_sessions.testing.search_rules import Ledger
 from mqtt_sessions.testing.search_state import State, Wire, state_key
 from mqtt_sessions.testing.search_store import StoreGraph
@@ -42,7 +46,7 @@ class Moves:
         # no more than there are identifiers, as 65,535 is for both
         window = min(world.limits.maximum_send_window, world.packet_ids)
         self._limits = evolve(world.limits, maximum_send_window=window)
-        self.graph = StoreGraph()
+        self.graph = StoreGraph(durable=world.crashes)
         self._numbers: dict[int, int] = {}
         self._by_value: dict[Message, int] = {}
         self._kept: list[Message] = []
@@ -56,6 +60,8 @@ class Moves:
             self.graph.start(world.policy, self._limits, world.options),
             Ledger(self._peers, world.policy, self._limits, world.packet_ids),
         )
+        if world.pipelined:
+            state.pending = Pending(Moment(state.store, state.ledger))
         for peer in world.peers:
             state.clients[peer.client_id] = Client(
                 peer.client_id, peer.protocol_version, maximum_packet_id=world.packet_ids
@@ -81,6 +87,8 @@ class Moves:
 
     def is_quiet(self, state: State) -> bool:
         """Nothing is owed to or by anybody."""
+        if state.pending is not None and (state.pending.on_its_way or state.pending.gate.pending):
+            return False
         return all(account.is_quiet for account in state.ledger.accounts.values()) and not any(
             client.in_flight or client.inbound for client in state.clients.values()
         )
@@ -112,7 +120,21 @@ class Moves:
                 steps += [
                     Step("connect", peer.client_id, index) for index in range(len(peer.entries))
                 ]
+        if world.crashes:
+            self._steps_of_host(state, steps)
         return steps
+
+    def _steps_of_host(self, state: State, steps: list[Step]) -> None:
+        """It commits, or it dies: with a batch on its way whose fate is unknown."""
+        steps.append(Step("crash"))
+        pending = state.pending
+        if pending is None:
+            if self.world.clock and state.store.next_at is not None and not state.late:
+                steps.append(Step("long crash"))
+        elif pending.on_its_way is not None:
+            steps += [Step("crash", "", 1), Step("written")]
+        elif pending.gate.pending:
+            steps.append(Step("cut a batch"))
 
     def _steps_of_wire(self, state: State, name: str, wire: Wire, steps: list[Step]) -> None:
         peer = self._peers[wire.client_id]
@@ -131,6 +153,8 @@ class Moves:
         if client.ready:
             if state.told.get(peer.client_id, 0) < len(peer.messages) and not state.late:
                 steps.append(Step("publish", name))
+            if peer.retries and self._has_to_wait(state, name, client):
+                steps.append(Step("again", name))
             steps += [Step("leave", name, index) for index in range(len(peer.leavings))]
         if peer.congests:
             congested = state.ledger.accounts[peer.client_id].congested
@@ -140,10 +164,21 @@ class Moves:
         if peer.abandons and self._free_name(state, peer):
             steps.append(Step("abandon", name))
 
+    def _has_to_wait(self, state: State, name: str, client: Client) -> bool:
+        """Nothing is on its way to a client that waits for it, as far as it can tell."""
+        wire, pending = state.wires[name], state.pending
+        is_quiet = not wire.up and not wire.down
+        withheld = 0 if pending is None else pending.gate.waiting
+        return is_quiet and withheld < 2 and any(client.in_flight.values())
+
     def _free_name(self, state: State, peer: Peer) -> str | None:
-        """A name for a new connection: an old one may linger beside it, a second may not."""
+        """A name for a new connection: an old one may linger beside it, a second may not.
+
+        What waits for a batch lingers too, though its connection be lost.
+        """
+        waiting = () if state.pending is None else state.pending.waiting
         for name in (peer.client_id + "1", peer.client_id + "2"):
-            if name not in state.wires:
+            if name not in state.wires and name not in waiting:
                 return name
         return None
 
@@ -151,6 +186,11 @@ class Moves:
         """The step on the way to rest: no more faults, everybody comes back and reads it all."""
         if state.late:
             return Step("timeout")
+        if state.pending is not None:
+            if state.pending.on_its_way is not None:
+                return Step("written")
+            if state.pending.gate.pending:
+                return Step("cut a batch")
         for name, wire in state.wires.items():
             if not wire.open:
                 return Step("arrive" if wire.up else "lost", name)
@@ -219,6 +259,17 @@ class Moves:
         run.state.wires[step.who] = wire._replace(up=(*wire.up, event))
         return True
 
+    def _do_again(self, run: _Run, step: Step) -> bool:
+        wire = run.state.wires[step.who]
+        in_flight = run.state.clients[wire.client_id].in_flight
+        again = tuple(
+            PublishReceived(step.who, message, packet_id, True)
+            for packet_id, message in in_flight.items()
+            if message is not None
+        )
+        run.state.wires[step.who] = wire._replace(up=again)
+        return True
+
     def _do_arrive(self, run: _Run, step: Step) -> bool:
         run.arrive(step.who)
         return True
@@ -235,6 +286,30 @@ class Moves:
     def _do_cut(self, run: _Run, step: Step) -> bool:
         run.touch(run.state.wires[step.who].client_id).connection_lost()
         return self._do_lost(run, step)
+
+    def _do_cut_a_batch(self, run: _Run, step: Step) -> bool:
+        assert run.state.pending is not None
+        run.state.pending = run.state.pending.cut(run.moment())
+        return True
+
+    def _do_written(self, run: _Run, step: Step) -> bool:
+        assert run.state.pending is not None
+        ready, run.state.pending = run.state.pending.written(run.moment())
+        run.perform(ready, have_waited=True)
+        return True
+
+    def _do_long_crash(self, run: _Run, step: Step) -> bool:
+        """The server is down until something is due."""
+        assert run.state.store.next_at is not None
+        run.state.now = run.state.store.next_at
+        return self._do_crash(run, step)
+
+    def _do_crash(self, run: _Run, step: Step) -> bool:
+        """The process ends, a new one finds the journal, and who is prompt comes back at once."""
+        run.crash(batch_is_durable=bool(step.variant))
+        for client_id in self._prompt:
+            self._do_connect(run, Step("connect", client_id))
+        return True
 
     def _do_congested(self, run: _Run, step: Step) -> bool:
         run.feed(ConnectionCongested(step.who))
@@ -267,7 +342,6 @@ class Moves:
             return False
         entry = peer.entries[step.variant]
         run.state.wires[name] = Wire(peer.client_id)
-        before = run.state.ledger.accounts[peer.client_id]
         client = run.touch(peer.client_id)
         client.protocol_version = entry.protocol_version or peer.protocol_version
         event: ClientConnected = client.connect(
@@ -279,7 +353,6 @@ class Moves:
         )
         run.feed(event)
         account = run.state.ledger.accounts[peer.client_id]
-        assert account is not before
         if peer.subscriptions and not account.filters:
             run.feed(SubscriptionsAdded(peer.client_id, peer.subscriptions))
         return True
@@ -356,6 +429,31 @@ class _Run:
             wire.client_id, (*wire.up, *answers), wire.down[1:] if still else (), still
         )
 
+    def moment(self) -> Moment:
+        """Where store and account are; what goes on does so with a copy."""
+        self.own_ledger = False
+        return Moment(self.state.store, self.state.ledger)
+
+    def crash(self, *, batch_is_durable: bool) -> None:
+        """Connections and what is not durable are gone; the store is recovered."""
+        state, pending = self.state, self.state.pending
+        left = self.moment()
+        if pending is not None:
+            left = pending.stored
+            if batch_is_durable:
+                assert pending.on_its_way is not None
+                left = pending.on_its_way
+            state.pending = Pending(left)
+        for client_id, client in state.clients.items():
+            if client.connection is not None:
+                self.touch(client_id).connection_lost()
+        state.wires.clear()
+        state.ledger = account_after_crash(left.ledger, state.ledger, state.now)
+        self.own_ledger = True
+        state.ledger.begin(None, state.now)
+        outcomes, state.store = self.moves.graph.recover(left.store, state.now)
+        self._settle(outcomes)
+
     def feed(self, event: Event | None) -> None:
         """Tell the store of an event, None: of nothing but time, and hold it to the rules."""
         if self.log is not None and event is not None:
@@ -363,12 +461,23 @@ class _Run:
         state, ledger = self.state, self.ledger()
         ledger.begin(event, state.now)
         outcomes, state.store = self.moves.graph.go(state.store, event, state.now)
+        self._settle(outcomes)
+
+    def _settle(self, outcomes: tuple[Outcome, ...]) -> None:
+        """Hold what was done to the rules, and perform it as soon as it may be seen."""
+        state = self.state
         state.late = False
         for outcome in outcomes:
             self._observe(outcome)
-        ledger.settle(state.store.client_ids, state.store.next_at)
+        state.ledger.settle(state.store.client_ids, state.store.next_at)
         if state.store.disorder is not None:
             raise state.store.disorder
+        if state.pending is None:
+            for outcome in outcomes:
+                self.perform(outcome.actions)
+        else:
+            ready, state.pending = state.pending.add(outcomes, self.moment())
+            self.perform(ready)
 
     def _observe(self, outcome: Outcome) -> None:
         if self.log is not None:
@@ -380,9 +489,25 @@ class _Run:
             if type(notice) is SessionEnded:
                 self.expire(notice.client_id)
         self.state.ledger.observe(outcome)
-        wires: dict[Any, Wire] = self.state.wires
-        for action in outcome.actions:
+
+    def perform(self, actions: Iterable[Action], *, have_waited: bool = False) -> None:
+        """What may be seen goes on its way; nothing does that a crash would take back."""
+        state = self.state
+        wires: dict[Any, Wire] = state.wires
+        for action in actions:
             connection = action.connection  # type: ignore[union-attr]
-            wire = wires[connection]
-            if wire.open:
-                wires[connection] = wire._replace(down=(*wire.down, action))
+            wire = wires.get(connection)
+            if wire is None or not wire.open:
+                continue
+            wires[connection] = wire._replace(down=(*wire.down, action))
+            if state.pending is not None:
+                client = state.clients[wire.client_id]
+                stored = state.pending.stored.ledger
+                check_remembered(
+                    action,
+                    client,
+                    state.clients.values(),
+                    stored,
+                    state.ledger,
+                    has_waited=have_waited,
+                )

@@ -40,7 +40,7 @@ from mqtt_sessions.messages import Delivery, Message
 from mqtt_sessions.notices import DropReason, MessageDropped, SessionEnded, WillPublished
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.testing.clients import ServerFault
-from mqtt_sessions.testing.search_account import Account, Copy, expires_at
+from mqtt_sessions.testing.search_account import Account, Copy, check_interval, expires_at
 from mqtt_sessions.topics import matches
 from mqtt_sessions.turn import Outcome
 
@@ -57,6 +57,9 @@ class Ledger:
         policy: Of the store.
         limits: Of the store.
         packet_ids: How many identifiers there are.
+
+    Attributes:
+        handed: Messages that were handed on.
     """
 
     __slots__ = (
@@ -73,6 +76,7 @@ class Ledger:
         "_wills",
         "_window",
         "accounts",
+        "handed",
         "now",
         "packet_ids",
         "retained",
@@ -88,6 +92,7 @@ class Ledger:
     ) -> None:
         self.accounts = {client_id: Account(client_id) for client_id in client_ids}
         self.packet_ids = packet_ids
+        self.handed: frozenset[Message] = frozenset()
         self.retained: dict[str, Message] = {}
         self.retained_at: dict[str, float] = {}
         self.now = 0.0
@@ -112,6 +117,7 @@ class Ledger:
         other = Ledger.__new__(Ledger)
         other.accounts = {name: account.copy() for name, account in self.accounts.items()}
         other.packet_ids = self.packet_ids
+        other.handed = self.handed
         other.retained = dict(self.retained)
         other.retained_at = dict(self.retained_at)
         other.now = self.now
@@ -157,6 +163,7 @@ class Ledger:
             self._end(account)  # MQTT-3.1.2-4
         resumed = account.exists
         account.exists = True
+        account.visits += 1
         account.connection = event.connection
         account.expires_at = account.will_at = None
         account.version = event.protocol_version
@@ -260,6 +267,7 @@ class Ledger:
     def _hand_on(self, message: Message) -> None:
         if message.retain:
             self._retain(message)
+        self.handed |= {message}
         arrival = None if message.message_expiry_interval is None else self.now
         for account in self.accounts.values():
             for topic_filter, granted in account.filters:
@@ -424,7 +432,8 @@ class Ledger:
         if packet_id is None:
             if delivery.qos or action.dup:
                 raise ServerFault("MQTT-3.3.1-2", "QoS 0 with DUP 1, or QoS 1 without identifier")
-            self._check_interval(self._take(account, delivery), action)
+            copy = self._take(account, delivery)
+            check_interval(copy, action.message_expiry_interval, self.now)
             return
         released = account.released.get(packet_id)
         if released is not None and released[0] is delivery.message:
@@ -434,7 +443,7 @@ class Ledger:
         else:
             self._check_first(account, delivery, packet_id)
             account.begun[packet_id] = self._take(account, delivery)
-        self._check_interval(account.begun[packet_id], action)
+        check_interval(account.begun[packet_id], action.message_expiry_interval, self.now)
         account.units.add(packet_id)
         if len(account.units) > account.window:
             in_the_air = f"{len(account.units)} in the air, {account.window} allowed"
@@ -470,19 +479,21 @@ class Ledger:
         if delivery.retain is not delivery.is_retained:
             rule = "NN-12.6" if delivery.is_retained else "MQTT-3.3.1-12"
             raise ServerFault(rule, f"RETAIN {delivery.retain:d}")
-        if delivery.is_retained:
+        if not delivery.is_retained:
+            # NN-14.6: the retained one is this or older, and may not come after it
+            account.called_up.pop(message.topic_name, None)
+        elif not any(copy[3] and copy[0] is message for copy in account.waiting):
             return self._take_retained(account, delivery)
-        # NN-14.6: the retained one is this or older, and may not come after it
-        account.called_up.pop(message.topic_name, None)
         for index, copy in enumerate(account.waiting):
-            if copy[0] is message:
+            if copy[0] is message and copy[3] is delivery.is_retained:
                 if copy[1] != delivery.qos:
                     raise ServerFault("MQTT-3.8.4-8", f"QoS {delivery.qos}, not {copy[1]}")
                 if expires_at(copy) <= self.now:
                     raise ServerFault("MQTT-3.3.2-5", f"{message.payload!r} has expired")
                 del account.waiting[index]
                 return copy
-            if copy[1] == delivery.qos and copy[0].topic_name == message.topic_name:
+            is_before = copy[1] == delivery.qos and copy[0].topic_name == message.topic_name
+            if is_before and not (copy[3] or delivery.is_retained):
                 raise ServerFault("MQTT-4.6.0-5", f"{message.payload!r} overtakes")
         raise ServerFault("MQTT-4.3.3-10", f"{message.payload!r} is handed on once too often")
 
@@ -498,16 +509,6 @@ class Ledger:
         if message.message_expiry_interval is not None:
             arrival = self.retained_at[topic_name]
         return (message, delivery.qos, arrival, True)
-
-    def _check_interval(self, copy: Copy, action: SendPublish) -> None:
-        """MQTT-3.3.2-6: what is left, rounded up; a begun one that has expired says 1."""
-        interval, told = copy[0].message_expiry_interval, action.message_expiry_interval
-        if interval is None or copy[2] is None:
-            left = None
-        else:
-            left = max(1, interval - int(self.now - copy[2]))
-        if told != left:
-            raise ServerFault("MQTT-3.3.2-6", f"Message Expiry Interval {told}, not {left}")
 
     # ------------------------------------------------------------ what is left
 

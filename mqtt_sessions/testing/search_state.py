@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mqtt_sessions.actions import Action, SendPublish, SendPubrel
-from mqtt_sessions.events import (
-    Event,
-    PubackReceived,
-    PubcompReceived,
-    PublishReceived,
-    PubrecReceived,
-)
+from mqtt_sessions.actions import Action
+from mqtt_sessions.events import Event
 from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.canonical import Names, canonical, number
 from mqtt_sessions.testing.clients import Client
+from mqtt_sessions.testing.search_host import Moment, Pending
+from mqtt_sessions.testing.search_packets import packet_key
 from mqtt_sessions.testing.search_rules import Ledger
 from mqtt_sessions.testing.search_store import Node
 
@@ -32,15 +28,20 @@ class Wire(NamedTuple):
 
 
 class State:
-    """One moment of a world; never changed once it was made."""
+    """One moment of a world; never changed once it was made.
 
-    __slots__ = ("clients", "late", "ledger", "now", "store", "told", "wires")
+    Attributes:
+        pending: What is not durable yet; None: all is, or nothing ever will be.
+    """
+
+    __slots__ = ("clients", "late", "ledger", "now", "pending", "store", "told", "wires")
 
     def __init__(self, store: Node, ledger: Ledger) -> None:
         self.store = store
         self.ledger = ledger
         self.now = 0.0
         self.late = False
+        self.pending: Pending | None = None
         self.clients: dict[str, Client] = {}
         self.wires: dict[str, Wire] = {}
         self.told: dict[str, int] = {}
@@ -50,6 +51,7 @@ class State:
         other = State(self.store, self.ledger)
         other.now = self.now
         other.late = self.late
+        other.pending = self.pending
         other.clients = dict(self.clients)
         other.wires = dict(self.wires)
         other.told = dict(self.told)
@@ -76,17 +78,40 @@ def state_key(
             (
                 names.connection(name),
                 wire.open,
-                tuple([_packet_key(each, wire.client_id, names, message) for each in wire.up]),
-                tuple([_packet_key(each, wire.client_id, names, message) for each in wire.down]),
+                tuple([packet_key(each, wire.client_id, names, message) for each in wire.up]),
+                tuple([packet_key(each, wire.client_id, names, message) for each in wire.down]),
             )
             for name, wire in sorted(state.wires.items())
         ]
     )
-    accounts = tuple(
-        [each.key(state.now, horizon, names, message) for each in state.ledger.accounts.values()]
-    )
+    accounts = _accounts_key(state.ledger, state.now, horizon, names, message)
+    pending = None
+    if state.pending is not None:
+
+        def seen(moment: Moment) -> Hashable:
+            snapshot, ledger = moment.store.snapshot, moment.ledger
+            return (
+                canonical(snapshot, state.now, horizon=horizon, names=names, message=message),
+                _accounts_key(ledger, state.now, horizon, names, message),
+                frozenset([message(each) for each in ledger.handed]),
+            )
+
+        handed = frozenset([message(each) for each in state.ledger.handed])
+        now = Moment(state.store, state.ledger)
+        pending = (state.pending.key(now, names, message, seen), handed)
     # what the account says of retained messages, the store says too, or it breaks a rule
-    return (of_store, clients, wires, accounts, tuple(sorted(state.told.items())), state.late)
+    told = tuple(sorted(state.told.items()))
+    return (of_store, clients, wires, accounts, told, state.late, pending)
+
+
+def _accounts_key(
+    ledger: Ledger,
+    now: float,
+    horizon: float,
+    names: Names,
+    message: Callable[[Message], Hashable],
+) -> Hashable:
+    return tuple([each.key(now, horizon, names, message) for each in ledger.accounts.values()])
 
 
 def _client_key(
@@ -111,35 +136,4 @@ def _client_key(
         tuple([number(sent, packet_id) for packet_id in client.inbound]),
         tuple([number(received, packet_id) for packet_id in client.unsent]),
         tuple(sorted([number(received, packet_id) for packet_id in client.unitless])),
-    )
-
-
-_GIVEN_BY_SERVER = frozenset(
-    {SendPublish, SendPubrel, PubackReceived, PubrecReceived, PubcompReceived}
-)
-
-
-def _packet_key(
-    packet: Any, client_id: str, names: Names, message: Callable[[Message], Hashable]
-) -> tuple[Any, ...]:
-    """A packet on its way; its connection is that of the wire."""
-    kind: type = type(packet)
-    packet_id = getattr(packet, "packet_id", None)
-    if packet_id is not None:
-        by_server = kind in _GIVEN_BY_SERVER
-        given = names.sent(client_id) if by_server else names.received(client_id)
-        packet_id = number(given, packet_id)
-    delivery = getattr(packet, "delivery", None)
-    if delivery is not None:
-        told = packet.message_expiry_interval
-        return kind, packet_id, message(delivery.message), delivery.qos, packet.dup, told
-    if kind is PublishReceived:
-        return kind, packet_id, message(packet.message), packet.dup
-    return (
-        kind,
-        packet_id,
-        getattr(packet, "reason_code", None),
-        getattr(packet, "session_present", None),
-        getattr(packet, "receive_maximum", None),
-        getattr(packet, "session_expiry_interval", None),
     )

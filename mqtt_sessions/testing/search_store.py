@@ -14,6 +14,7 @@ from mqtt_sessions.snapshots import SessionContents, StoreSnapshot
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.testing.canonical import Names
 from mqtt_sessions.testing.clients import ServerFault
+from mqtt_sessions.testing.search_rows import RowsOf, after_changes, check_recovery, check_rows
 from mqtt_sessions.turn import Outcome
 
 __all__ = ["Node", "StoreGraph"]
@@ -26,14 +27,16 @@ class Node:
         snapshot: What it holds.
         client_ids: Of its sessions.
         next_at: Its next deadline.
-        disorder: What the store's own check found wrong.
+        rows: What its changes come to, where it is durable.
+        disorder: What the store's own check found wrong, or that of its rows.
         views: Seen from a moment: the canonical form and the names in it, if worked out already.
     """
 
-    __slots__ = ("after", "client_ids", "disorder", "next_at", "snapshot", "views")
+    __slots__ = ("after", "client_ids", "disorder", "next_at", "rows", "snapshot", "views")
 
-    def __init__(self, store: SessionStore, snapshot: StoreSnapshot) -> None:
+    def __init__(self, store: SessionStore, snapshot: StoreSnapshot, rows: RowsOf) -> None:
         self.snapshot = snapshot
+        self.rows = rows
         self.client_ids = tuple(store)
         self.next_at = store.next_deadline_at
         self.disorder: AssertionError | None = None
@@ -42,16 +45,21 @@ class Node:
 
 
 class StoreGraph:
-    """All that a store was seen to hold, and to do."""
+    """All that a store was seen to hold, and to do.
 
-    __slots__ = ("_nodes",)
+    Args:
+        durable: It is a durable one.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_durable", "_nodes")
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._nodes: dict[Hashable, Node] = {}
 
     def start(self, policy: ExpiryPolicy, limits: SessionLimits, options: ServerOptions) -> Node:
         """A store without sessions."""
-        return self._node(SessionStore(policy, limits, options))
+        return self._node(SessionStore(policy, limits, options, durable=self._durable), {})
 
     def go(self, node: Node, event: Event | None, now: float) -> tuple[tuple[Outcome, ...], Node]:
         """Tell the store of an event, then that time has passed, as a host does.
@@ -78,17 +86,45 @@ class StoreGraph:
             outcomes.append(store.handle_timeout(now))
             if (at := store.next_deadline_at) is not None and at <= now:
                 raise ServerFault("law 3", f"{store.next_deadline} is still due")
-        found = tuple(outcomes), self._node(store)
-        try:
-            store.check()
-        except AssertionError as error:
-            found[1].disorder = error
-        node.after[event, now] = found
+        found = node.after[event, now] = self._behind(node, store, tuple(outcomes))
         return found
 
-    def _node(self, store: SessionStore) -> Node:
+    def recover(self, node: Node, now: float) -> tuple[tuple[Outcome, ...], Node]:
+        """A crash: a new process finds the rows, and does what is due; as for `go`."""
+        was = node.snapshot
+        made = SessionStore.recover(node.rows.values(), now, was.policy, was.limits, was.options)
+        return self._behind(node, made.store, (made.store.handle_timeout(now),))
+
+    def _behind(
+        self, node: Node, store: SessionStore, outcomes: tuple[Outcome, ...]
+    ) -> tuple[tuple[Outcome, ...], Node]:
+        rows, disorder = node.rows, None
+        try:
+            if self._durable:
+                changes = [change for outcome in outcomes for change in outcome.changes]
+                rows = after_changes(rows, changes)
+            store.check()
+        except AssertionError as error:
+            disorder = error
+        found = self._node(store, rows)
+        found.disorder = disorder or found.disorder
+        return outcomes, found
+
+    def _node(self, store: SessionStore, rows: RowsOf) -> Node:
         snapshot = store.snapshot()
-        return self._nodes.setdefault(_exactly(snapshot), Node(store, snapshot))
+        exactly = (_exactly(snapshot), frozenset(rows.values()))
+        known = self._nodes.get(exactly)
+        if known is None:
+            known = self._nodes[exactly] = Node(store, snapshot, rows)
+            if snapshot.durable is not None:
+                try:
+                    check_rows(
+                        rows, [each for each, named in snapshot.durable.messages if not named]
+                    )
+                    check_recovery(snapshot, rows)
+                except AssertionError as error:
+                    known.disorder = error
+        return known
 
 
 def _exactly(snapshot: StoreSnapshot) -> Hashable:
@@ -100,6 +136,7 @@ def _exactly(snapshot: StoreSnapshot) -> Hashable:
         snapshot.connections,
         snapshot.retained,
         snapshot.will_fanouts,
+        snapshot.durable,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from mqtt_sessions import lifecycle, outbound, packet_ids, router
+from mqtt_sessions import lifecycle, outbound, packet_ids, recovering, router, rows
 from mqtt_sessions._values import value
 from mqtt_sessions.messages import Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
@@ -59,6 +59,7 @@ class Peer:
         abandons: Its connection may be lost on its own side first, so that it comes back while the
             store still has the old one open.
         congests: Its connection may become congested, and writable again, at any moment.
+        retries: It may send a PUBLISH again on the same connection, as MQTT 3.1 allows.
         prompt: Its packets are carried at once, and it is never cut: it adds no states.
     """
 
@@ -71,6 +72,7 @@ class Peer:
     cut: bool = True
     abandons: bool = False
     congests: bool = False
+    retries: bool = False
     prompt: bool = False
 
 
@@ -88,6 +90,9 @@ class SmallWorld:
         tick: Seconds by which time may go on otherwise; None: it does not.
         packet_ids: How many identifiers there are, on both sides.
         horizon: Seconds beyond which all instants are alike.
+        crashes: The store is durable, and the server may crash between any two steps.
+        pipelined: What is changed is committed in batches, at any moments; without it, each step's
+            before its actions are performed.
         policy: Of the store.
         limits: Of the store.
         options: Of the store.
@@ -101,6 +106,8 @@ class SmallWorld:
     tick: float | None = None
     packet_ids: int = 3
     horizon: float = 100.0
+    crashes: bool = False
+    pipelined: bool = False
     policy: ExpiryPolicy = ExpiryPolicy()
     limits: SessionLimits = SessionLimits()
     options: ServerOptions = ServerOptions()
@@ -110,19 +117,22 @@ class SmallWorld:
 def bounded_packet_ids(most: int) -> Iterator[None]:
     """The core knows identifiers 1 to `most` only, so that a few messages make them come again.
 
-    Not for threads: the bound is one for all stores.
+    A durable store reserves them two at a time. Not for threads: the bound is one for all stores.
     """
-    before = packet_ids.MAX_PACKET_ID
+    before, block = packet_ids.MAX_PACKET_ID, rows._BLOCK
     try:
         for module in _WITH_BOUND:
             setattr(module, "MAX_PACKET_ID", most)  # noqa: B010
+        rows._BLOCK = PACKET_IDS_RESERVED
         yield
     finally:
         for module in _WITH_BOUND:
             setattr(module, "MAX_PACKET_ID", before)  # noqa: B010
+        rows._BLOCK = block
 
 
-_WITH_BOUND = (packet_ids, outbound, router, lifecycle)
+PACKET_IDS_RESERVED = 2
+_WITH_BOUND = (packet_ids, outbound, router, lifecycle, rows, recovering)
 
 
 class Step(NamedTuple):

@@ -26,7 +26,7 @@ from attrs import evolve
 from mqtt_sessions import actions as all_actions
 from mqtt_sessions import events as all_events
 from mqtt_sessions import notices as all_notices
-from mqtt_sessions.actions import CloseConnection
+from mqtt_sessions.actions import Action, CloseConnection
 from mqtt_sessions.errors import InvalidState
 from mqtt_sessions.events import (
     ClientConnected,
@@ -45,8 +45,9 @@ from mqtt_sessions.events import (
     SubscriptionsRemoved,
     WillRevoked,
 )
+from mqtt_sessions.journals.contract import JournalError
 from mqtt_sessions.messages import Delivery
-from mqtt_sessions.notices import PeerErrorDetected
+from mqtt_sessions.notices import PeerErrorDetected, SessionEnded
 from mqtt_sessions.policy import (
     ExpiryPolicy,
     OverflowPolicy,
@@ -57,6 +58,7 @@ from mqtt_sessions.policy import (
 )
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.store import SessionStore
+from mqtt_sessions.testing._journaled import JournaledHost, check_same
 from mqtt_sessions.testing._peers import (
     FILTERS,
     TOPICS,
@@ -131,6 +133,8 @@ class World:
         friends: Clients that follow the standard.
         hostiles: Clients that do not.
         make: Makes the store, where it is a class of your own.
+        durable: The store is a durable one, and after a crash recovered from a journal, whose
+            commits fail now and then.
 
     Attributes:
         calls: Steps taken: calls of the store's door.
@@ -147,6 +151,7 @@ class World:
         friends: int = 9,
         hostiles: int = 2,
         make: type[SessionStore] = SessionStore,
+        durable: bool = False,
     ) -> None:
         self.seed = seed
         self.chance = chance = Random(seed)
@@ -155,7 +160,14 @@ class World:
         self.limits = draw_limits(chance) if limits is None else limits
         self.options = draw_options(chance) if options is None else options
         self.make = make
-        self.store = make(self.policy, self.limits, self.options, size_of)
+        self.host: JournaledHost | None = None
+        if durable:
+            self.host = JournaledHost(chance.random, pipelined=chance.random() < 0.7)
+            self.store = make(self.policy, self.limits, self.options, size_of, durable=True)
+        else:
+            self.store = make(self.policy, self.limits, self.options, size_of)
+        self._cut_at: float | None = None
+        self._unjudged: deque[tuple[Event | None, float, Outcome, float | None, bool]] = deque()
         self.watch = Watch(self.policy, self.limits, self.options)
         self.friends = [
             Friend(
@@ -176,6 +188,7 @@ class World:
         self.chaos = True
         self.crashes = 0
         self.crash_rate = 1 / 3000
+        self.renewed: set[str] = set()
         self._known: dict[str, Wire] = {}
         self._connections = 0
         self._numbers = 0
@@ -252,7 +265,10 @@ class World:
         next_deadline_at = self.store.next_deadline_at
         log = self._log
         log[-1] = (now, event, outcome, next_deadline_at)
-        self.watch.step(event, now, outcome, next_deadline_at, limited=limited)
+        if self.host is None:
+            self.watch.step(event, now, outcome, next_deadline_at, limited=limited)
+        else:  # once it is durable: what a crash takes back, the watch has never seen
+            self._unjudged.append((event, now, outcome, next_deadline_at, limited))
         mark = self.mark * 1_000_003 + _KINDS[type(event)] + int(now * 1e6)
         notices = outcome.notices
         if notices:
@@ -260,12 +276,22 @@ class World:
                 mark = mark * 31 + _KINDS[type(notice)]
                 if type(notice) is PeerErrorDetected:
                     self._check_friend(notice)
+                elif type(notice) is SessionEnded:
+                    self.renewed.add(notice.client_id)
         self.mark = (mark + len(outcome.actions)) & _MASK
-        if self.calls % 1000 == 0:
+        if self.calls % 1000 == 0 and self.host is None:
             self._check_store()
 
     def _perform(self, outcome: Outcome) -> None:
         actions = outcome.actions
+        if self.host is not None:
+            self._note_closed(actions)
+            try:
+                actions = self.host.take(outcome)
+            except JournalError:
+                self._recover(self.host)
+                return
+            self._judge_durable(self.host)
         if not actions:
             return
         known, mark = self._known, self.mark
@@ -278,12 +304,33 @@ class World:
             if type(action) is CloseConnection:
                 wire.closed = True
             if wire.up:
+                if self.host is not None and isinstance(wire.peer, Friend):
+                    self.host.check_visible(action, self.store.session_of(connection))
                 inbox = wire.inbox
                 inbox.append(action)
                 if len(inbox) > _BUSY and not wire.congested and self.chaos:
                     wire.congested = True
                     wire.outbox.append(ConnectionCongested(connection))
         self.mark = mark & _MASK
+
+    def _note_closed(self, actions: tuple[Action, ...]) -> None:
+        """A connection that the store closes takes no CONNECT, though the close be withheld."""
+        for action in actions:
+            if type(action) is CloseConnection:
+                wire = self._known.get(str(action.connection))
+                if wire is not None:
+                    wire.closed = True
+
+    def _judge_durable(self, host: JournaledHost) -> None:
+        unjudged = self._unjudged
+        if self._cut_at is not None and host.settled:
+            self.watch.recovered(self._cut_at)
+            self._cut_at = None
+        while host.steps - len(unjudged) < host.settled:
+            event, now, outcome, next_deadline_at, limited = unjudged.popleft()
+            self.watch.step(event, now, outcome, next_deadline_at, limited=limited)
+        if self.calls % 100 == 0 and not unjudged:
+            self._check_store()
 
     def _check_friend(self, notice: PeerErrorDetected) -> None:
         """Nobody who follows the standard is closed for a fault; 3.x is for want of words."""
@@ -431,6 +478,12 @@ class World:
         Whatever was on its way is lost with it.
         """
         chance = self.chance
+        if self.host is not None:
+            if chance.random() < 0.5:
+                self.host.lose(self._handle(event))
+            self.host.crash()
+            self._recover(self.host)
+            return
         self.crashes += 1
         if chance.random() < 0.5:
             self._handle(event)
@@ -446,6 +499,32 @@ class World:
             self.now += chance.random() * 30  # it was down
         for connection in list(self._known):
             self._perform(self._handle(ConnectionLost(connection)))
+
+    def _recover(self, host: JournaledHost) -> None:
+        """A new process finds what the journal has; everything else is gone."""
+        self.crashes += 1
+        self._judge_durable(host)
+        before = None if self._unjudged else self.store.snapshot()
+        self._unjudged.clear()
+        host.reopen()
+        if self.chance.random() < 0.5:
+            self.now += self.chance.random() * 30  # it was down
+        self.now = now = max(self.now, self.watch.now)
+        rows, limits = host.journal.load(), self.watch.limits
+        made = self.make.recover(rows, now, self.policy, limits, self.options, size_of)
+        self.store = made.store
+        self.store.check()
+        if made.set_aside:
+            raise Violation("host", f"rows are set aside: {made.set_aside}")
+        if before is not None:
+            check_same(before, self.store.snapshot(), now)
+        # when it was cut is durable with the first step: until then, another crash comes later
+        self._cut_at = now
+        for peer in self.peers:
+            peer.drop()
+            peer.old.clear()
+        self._known.clear()
+        self._timeout()
 
     # ------------------------------------------------------------ the end
 
@@ -464,6 +543,8 @@ class World:
 
     def _heal(self, steps: int) -> None:
         self.chaos = False
+        if self.host is not None:
+            self.host.calm = True
         until = self.calls + steps
         self._timeout()
         limits = self.store.limits
@@ -491,6 +572,8 @@ class World:
         self.feed(LimitsChanged(limits))
         self.peers = chaotic
         self.chaos = True
+        if self.host is not None:
+            self.host.calm = False
 
     def _reborn(self) -> list[Friend]:
         """A client without a memory, for each session whose client was hostile."""
@@ -532,7 +615,9 @@ class World:
                 raise Violation("MQTT-4.5.0-1", f"{session!r} is not quiet")
         for friend in self.friends:
             client = friend.client
-            if client.ready and (client.in_flight or (friend.trusted and client.inbound)):
+            # a client that missed the CONNACK of a new session takes the next one for the old
+            holds = friend.trusted and client.inbound and friend.client_id not in self.renewed
+            if client.ready and (client.in_flight or holds):
                 raise Violation("MQTT-4.4.0-1", f"{friend.client_id!r} waits for the server")
         counters = store.counters
         if counters.accepted != counters.completed + sum(counters.dropped.values()):

@@ -21,6 +21,7 @@ from paho.mqtt.properties import Properties
 from examples.broker.broker import Broker
 from examples.broker.configuration import Configuration
 from mqtt_sessions import Message, ReasonCode, Subscription, wire
+from mqtt_sessions.journals import Journal
 
 FAILS_AFTER = 10.0
 PROTOCOLS = {3: paho.MQTTv31, 4: paho.MQTTv311, 5: paho.MQTTv5}
@@ -48,9 +49,12 @@ def properties(kind: int, **values: Any) -> Properties:
 class RunningBroker:
     """The example broker with an event loop in a thread of its own, on a free port."""
 
-    def __init__(self, configuration: Configuration | None = None) -> None:
-        self.configuration = configuration
+    def __init__(
+        self, configuration: Configuration | None = None, journal: Journal | None = None
+    ) -> None:
+        self.configuration, self.journal = configuration, journal
         self.problems: list[dict[str, Any]] = []
+        self.gave_up = threading.Event()
         self.port = 0
         self._ready: queue.Queue[BaseException | None] = queue.Queue()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
@@ -64,7 +68,7 @@ class RunningBroker:
         self._loop.set_exception_handler(lambda _, context: self.problems.append(context))
         self._stop = asyncio.Event()
         try:
-            self.broker = Broker(self.configuration)
+            self.broker = Broker(self.configuration, self.journal, self.gave_up.set)
             [(_, self.port)] = await self.broker.start("127.0.0.1", 0)
         except BaseException as problem:
             self._ready.put(problem)

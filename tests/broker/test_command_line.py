@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -19,22 +20,27 @@ from mqtt_sessions import ReasonCode, wire
 from tests.broker.helpers import FAILS_AFTER, RawClient
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "examples.broker"]
+PROGRAM = [sys.executable, "-m", "examples.broker"]
+COMMAND = [*PROGRAM, "--memory"]
 
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)\r?\n")
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The broker as a process of its own, on a free port."""
+def running(
+    *arguments: str, port: int = 0, cwd: Path = ROOT, seconds: float = FAILS_AFTER
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The broker as a process of its own, on a free port; in memory unless it is told otherwise."""
+    command = PROGRAM if "--database" in arguments or cwd != ROOT else COMMAND
     with subprocess.Popen(
-        [*COMMAND, "--port", "0", *arguments],
-        cwd=ROOT,
+        [*command, "--port", str(port), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        watchdog = threading.Timer(FAILS_AFTER, process.kill)
+        watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         try:
             assert process.stdout is not None
@@ -79,7 +85,7 @@ def test_a_client_that_does_not_read_cannot_keep_it_alive() -> None:
 def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["--port", str(port)]) == 2
+        assert main(["--memory", "--port", str(port)]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == f"broker: cannot listen on 127.0.0.1:{port}: Address already in use\n"
@@ -103,7 +109,7 @@ def test_two_brokers_and_one_port() -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "a" * 70])
 def test_an_address_of_nobody(capsys: pytest.CaptureFixture[str], host: str) -> None:
-    assert main(["--port", "0", "--host", host]) == 2
+    assert main(["--memory", "--port", "0", "--host", host]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith(f"broker: cannot listen on {host}:0: ")

@@ -153,7 +153,7 @@ def test_what_is_wrong_is_told_in_one_line(
     file.write_text(content)
     with pytest.raises(ConfigurationError):
         load(file)
-    assert main(["--port", "0", "--config", str(file)]) == 2
+    assert main(["--memory", "--port", "0", "--config", str(file)]) == 2
     told = capsys.readouterr()
     assert told.out == ""  # it never listened
     assert problem in told.err
@@ -165,7 +165,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
     for path in (tmp_path / "missing.toml", tmp_path, binary):
-        assert main(["--config", str(path)]) == 2
+        assert main(["--memory", "--config", str(path)]) == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith(f"broker: {path}: ")

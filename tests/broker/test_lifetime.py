@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from examples.broker import broker as broker_module
+from examples.broker import host as host_module
 from examples.broker.configuration import Configuration
 from mqtt_sessions import (
     ConnectReturnCode,
@@ -108,7 +108,7 @@ def test_a_session_expires(broker: RunningBroker, make_raw: MakeRaw) -> None:
 def test_thousands_of_deadlines_at_one_instant(
     start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_module, "TIMEOUT_SLICE", 100)
+    monkeypatch.setattr(host_module, "TIMEOUT_SLICE", 100)
     broker = start_broker(Configuration(limits=SessionLimits(maximum_queued_messages=None)))
     with RawClient(broker.port) as client, RawClient(broker.port) as publisher:
         client.connect("client", session_expiry_interval=60)
@@ -130,8 +130,8 @@ def test_somebody_sets_the_clock(
 ) -> None:
     ahead = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + ahead)
-    monkeypatch.setattr(broker_module, "time", clock)
-    monkeypatch.setattr(broker_module, "LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr(host_module, "time", clock)
+    monkeypatch.setattr(host_module, "LONGEST_SLEEP", 0.05)
     broker = start_broker(Configuration())
     with RawClient(broker.port) as client:
         client.connect("client", session_expiry_interval=1000)

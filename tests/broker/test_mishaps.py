@@ -19,6 +19,7 @@ import pytest
 
 from examples.broker import broker as broker_module
 from examples.broker import connection as connection_module
+from examples.broker import host as host_module
 from examples.broker.authorization import judge_publish, judge_subscribe
 from examples.broker.broker import Broker
 from examples.broker.complaints import Complaints
@@ -212,7 +213,7 @@ def test_a_mistake_costs_one_connection(
 def test_the_timer_goes_on_though_the_store_raised(
     broker: RunningBroker, make_raw: MakeRaw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_module, "RETRY_DELAY", 0.1)
+    monkeypatch.setattr(host_module, "RETRY_DELAY", 0.1)
     fired: list[float] = []
     handle_timeout = SessionStore.handle_timeout
 

@@ -127,7 +127,7 @@ def test_without_rich_it_says_what_to_do(blocked: str) -> None:
     program = (
         f"import sys; sys.modules[{blocked!r}] = None\n"
         "from examples.broker.__main__ import main\n"
-        "sys.exit(main(['--port', '0', '--watch']))"
+        "sys.exit(main(['--memory', '--port', '0', '--watch']))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program],

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from mqtt_sessions import (
+    ClientConnected,
     Delivery,
     DeliveryStored,
+    DropReason,
     EpochStored,
     ExchangeStored,
+    HeartbeatPassed,
     IdsReserved,
     InboundIdStored,
+    InvalidState,
     Message,
     MessageRemoved,
     MessageStored,
     RetainedStored,
+    SendConnack,
+    SessionExpirySet,
     SessionStore,
     SessionStored,
     Subscription,
     SubscriptionStored,
+    WillPublished,
 )
+from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
-from tests.core.helpers import World
+from tests.core.helpers import World, of_type, will
 from tests.core.histories import STEPS, Life, Step
 
 
@@ -157,3 +166,104 @@ def test_a_queue_is_in_order_of_arrival_whatever_the_order_of_rows() -> None:
     store = SessionStore.recover(rows, 100.0).store
     assert [each.received_at for each in store["a"].queued()] == [3.0, 4.0, 5.0]
     store.check()
+
+
+def crash(world: World) -> None:
+    """The process ends, and a new one goes on with the rows."""
+    world.store = recovered(world)
+    world.note(world.store.handle_timeout(world.now))
+
+
+def test_a_will_waits_from_the_crash_that_cut_it_and_from_no_later_one() -> None:
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=100, will=will("t", 10, b"will"))
+    world.now = 5.0
+    crash(world)
+    world.do(SessionExpirySet("a", 50))  # the session's row is of this run, its will's of the last
+    world.now = 9.0
+    crash(world)
+    assert world.session("a").will_due_at == 15.0
+
+
+def test_what_was_given_up_before_a_crash_is_not_counted_again() -> None:
+    world = World(durable=True, size_of=lambda delivery, version: len(delivery.message.payload))
+    world.subscriber(1, "a", "t", qos=2)
+    world.publish("t", b"large", qos=2)
+    world.lose(1)
+    world.connect(2, "a", maximum_packet_size=3)  # too large to be sent again: PUBREL ends it
+    assert world.session("a").counters.dropped == {DropReason.TOO_LARGE: 1}
+    store = SessionStore.recover(
+        list(world.rows.values()), world.now, size_of=lambda delivery, version: 1
+    ).store
+    assert store.counters.accepted == 0
+    assert store["a"].counters.completed == 0
+
+
+def test_a_call_that_cannot_be_done_swallows_nothing_of_the_journal() -> None:
+    """The first call of a run tells of the run: a second crash does not cut again."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10)
+    one = delivery(1)
+    lost = MessageStored(900, one.message, 1.0, None, None, None)
+    world.rows[row_of(lost)] = lost
+    world.now = 100.0
+    world.store = recovered(world)
+    with pytest.raises(InvalidState):
+        world.lose("unknown")
+    world.tick()
+    assert row_of(lost) not in world.rows
+    world.now = 109.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+
+
+def test_a_heartbeat_may_be_the_first_call_of_a_run() -> None:
+    lost = MessageStored(900, delivery(1).message, 1.0, None, None, None)
+    store = SessionStore.recover([lost], 100.0).store
+    changes = store.handle(HeartbeatPassed(), 101.0).changes
+    assert changes == (EpochStored(1, 100.0, 101.0), MessageRemoved(900))
+
+
+def test_a_run_begins_with_its_recovery_and_not_with_its_first_call() -> None:
+    """Where the first crash cut a session, the second one does."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 7))
+    world.now = 100.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    world.tick(104.0)
+    world.now = 105.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    assert world.session("a").will_due_at == 107.0
+
+
+def test_no_crash_cuts_a_connection_before_it_was_made() -> None:
+    """The last heartbeat may be older than the connection."""
+    world = World(durable=True)
+    world.do(HeartbeatPassed())
+    world.now = 59.0
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 5))
+    world.connect(2, "b", session_expiry_interval=0, will=will("t", 5))
+    store = SessionStore.recover(list(world.rows.values()), 60.0, cut_at_heartbeat=True).store
+    assert store["a"].expires_at == 69.0
+    assert store["a"].will_due_at == 64.0
+    assert store["b"].expires_at == 59.0
+
+
+@pytest.mark.parametrize("at_heartbeat", [True, False])
+def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
+    at_heartbeat: bool,
+) -> None:
+    world = World(durable=True, now=1000.0)
+    world.connect(1, "a", session_expiry_interval=0, will=will("t", 0, b"will"))
+    if not at_heartbeat:
+        world.store = recovered(world)  # a run that did not get far
+        world.note(world.store.handle(HeartbeatPassed(), 1000.0))
+    store = SessionStore.recover(
+        list(world.rows.values()), 500.0, cut_at_heartbeat=at_heartbeat
+    ).store
+    outcome = store.handle(ClientConnected(2, "a", 5, clean_start=False), 500.0)
+    (connack,) = of_type(SendConnack, outcome.actions)
+    assert not connack.session_present
+    assert of_type(WillPublished, outcome.notices)
