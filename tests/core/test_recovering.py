@@ -267,3 +267,22 @@ def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
     (connack,) = of_type(SendConnack, outcome.actions)
     assert not connack.session_present
     assert of_type(WillPublished, outcome.notices)
+
+
+def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x; the row says so too."""
+    world = World(durable=True)
+    world.connect(1, "a")
+    world.subscribe(1, Subscription("t", 2, retain_as_published=True))
+    world.lose(1)
+    for qos in (1, 2):
+        world.publish("t", b"%d" % qos, qos=qos, retain=True)
+    world.connect(2, "a", protocol_version=4)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+    assert [each.retain for each in recovered(world)["a"].queued()] == [False]
+    world.puback(2, 1)
+    world.pubrec(2, 2)
+    world.pubcomp(2, 2)
+    assert not [row for row in world.rows if row[0] in ("delivery", "message", "exchange")]
