@@ -225,6 +225,8 @@ class Recorder:
         rows.reserve(session.last_packet_id)
         self.touch(session)
         self.touch_replay(session)
+        if session.routes is not None:  # told twice, so that its row is before what names it
+            self.changes.append(self._session_row(session, rows))
         for route in session.all_routes():
             self.subscribed(rows, route)
         for packet_id, exchange in (session.in_flight or {}).items():

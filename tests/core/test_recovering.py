@@ -310,3 +310,12 @@ def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(window
     before = world.store.snapshot()
     after = recovered(world).snapshot()
     assert durable_view(after, 0.0) == durable_view(before, 0.0)
+
+
+def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> None:
+    world = World(durable=True)
+    world.subscriber(1, "a", "b", "a", session_expiry_interval=0)
+    world.do(SessionExpirySet("a", 60))
+    world.subscribe(1, "c")
+    wanted = [each.topic_filter for each in world.session("a").subscriptions]
+    assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted
