@@ -291,22 +291,20 @@ def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
 
 
 @pytest.mark.parametrize("window", [1, 2, 3])
-def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(window: int) -> None:
-    """MQTT-4.6.0-1: with one for each subscription, some at once and some not."""
+@pytest.mark.parametrize("keeps_retain", ["t/#", "t/+", "t/u"])
+def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(
+    window: int, keeps_retain: str
+) -> None:
+    """MQTT-4.6.0-1: with one for each subscription, some sent the short way and some not."""
     world = World(durable=True, options=ServerOptions(overlap=OverlapPolicy.EACH))
     world.subscriber(1, "a", "x", qos=2, receive_maximum=window)
     world.publish("x", qos=2)
     world.pubrec(1, 1)
-    world.pubcomp(1, 1)  # from now on the short way is taken where nothing stands in it
-    for number, retain_as_published in enumerate((False, True, False)):
-        wanted = ("t/#", "t/+", "t")[number]
-        world.subscribe(
-            1,
-            Subscription(
-                wanted, 2, retain_as_published=retain_as_published, subscription_id=number + 1
-            ),
-        )
-    world.publish("t", qos=2, retain=True)
+    world.pubcomp(1, 1)
+    for number, wanted in enumerate(("t/#", "t/+", "t/u")):
+        keeps = wanted == keeps_retain
+        world.subscribe(1, Subscription(wanted, 2, False, keeps, 0, number + 1))
+    world.publish("t/u", qos=2, retain=True)
     before = world.store.snapshot()
     after = recovered(world).snapshot()
     assert durable_view(after, 0.0) == durable_view(before, 0.0)
