@@ -225,6 +225,8 @@ class Recorder:
         rows.reserve(session.last_packet_id)
         self.touch(session)
         self.touch_replay(session)
+        if session.routes is not None:  # told twice, so that its row is before what names it
+            self.changes.append(self._session_row(session, rows))
         for route in session.all_routes():
             self.subscribed(rows, route)
         for packet_id, exchange in (session.in_flight or {}).items():
@@ -363,6 +365,14 @@ class Recorder:
         row_id = self.new_id()
         self.changes.append(DeliveryStored(row_id, rows.session_id, None, delivery))
         return row_id, None
+
+    def changed(
+        self, session: SessionState, delivery: Delivery, entry: tuple[int, Body | None]
+    ) -> tuple[int, Body | None]:
+        """A queued copy is sent with another RETAIN, and sent again with that: a new row."""
+        assert session.rows is not None
+        self.removed(*entry)
+        return self.alone(session.rows, delivery)
 
     def _adopt(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy of a session that was not durable; others may have the message stored."""

@@ -19,8 +19,10 @@ from mqtt_sessions import (
     Message,
     MessageRemoved,
     MessageStored,
+    OverlapPolicy,
     RetainedStored,
     SendConnack,
+    ServerOptions,
     SessionExpirySet,
     SessionStore,
     SessionStored,
@@ -267,3 +269,51 @@ def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
     (connack,) = of_type(SendConnack, outcome.actions)
     assert not connack.session_present
     assert of_type(WillPublished, outcome.notices)
+
+
+def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x; the row says so too."""
+    world = World(durable=True)
+    world.connect(1, "a")
+    world.subscribe(1, Subscription("t", 2, retain_as_published=True))
+    world.lose(1)
+    for qos in (1, 2):
+        world.publish("t", b"%d" % qos, qos=qos, retain=True)
+    world.connect(2, "a", protocol_version=4)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+    assert [each.retain for each in recovered(world)["a"].queued()] == [False]
+    world.puback(2, 1)
+    world.pubrec(2, 2)
+    world.pubcomp(2, 2)
+    assert not [row for row in world.rows if row[0] in ("delivery", "message", "exchange")]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("keeps_retain", ["t/#", "t/+", "t/u"])
+def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(
+    window: int, keeps_retain: str
+) -> None:
+    """MQTT-4.6.0-1: with one for each subscription, some sent the short way and some not."""
+    world = World(durable=True, options=ServerOptions(overlap=OverlapPolicy.EACH))
+    world.subscriber(1, "a", "x", qos=2, receive_maximum=window)
+    world.publish("x", qos=2)
+    world.pubrec(1, 1)
+    world.pubcomp(1, 1)
+    for number, wanted in enumerate(("t/#", "t/+", "t/u")):
+        keeps = wanted == keeps_retain
+        world.subscribe(1, Subscription(wanted, 2, False, keeps, 0, number + 1))
+    world.publish("t/u", qos=2, retain=True)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+
+
+def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> None:
+    world = World(durable=True)
+    world.subscriber(1, "a", "b", "a", session_expiry_interval=0)
+    world.do(SessionExpirySet("a", 60))
+    world.subscribe(1, "c")
+    wanted = [each.topic_filter for each in world.session("a").subscriptions]
+    assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted
