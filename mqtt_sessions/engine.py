@@ -171,7 +171,7 @@ class Engine(Lifecycle):
                 self._publish_wills(turn)
         except InvalidState:
             turn.now = before
-            turn.take()
+            turn.clear()
             raise
         except BaseException as error:
             turn.clear()
@@ -511,7 +511,7 @@ class Engine(Lifecycle):
 
     def _on_heartbeat(self, event: HeartbeatPassed, turn: Turn) -> None:
         if turn.recorder is not None:
-            turn.recorder.alive(turn.now)
+            turn.recorder.alive()
 
     def _on_stopping(self, event: ServerStopping, turn: Turn) -> None:
         for link in list(self._links.values()):

@@ -284,6 +284,10 @@ class Router(Retaining):
                 or len(in_flight) >= link.window
                 or not plain
             ):
+                if sent and recorder is not None and len(buckets) > 1:
+                    # this session may be among them: its rows are in the order of its copies
+                    recorder.sent_together(sent)
+                    sent.clear()
                 outbound.offer(session, delivery, turn)
                 continue
             # What `offer` would come to, spelled out where nothing stands in the way.

@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "nightly: a long run; only with MQTT_SESSIONS_NIGHTLY=1")
     config.addinivalue_line(
-        "markers", "unmeasured: slow where coverage is measured, and reaches what others reach too"
+        "markers", "unmeasured: slow where coverage is measured, and adds next to nothing to it"
     )
 
 

@@ -63,6 +63,7 @@ IMPURE = {
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 WIRE = sorted((PACKAGE / "wire").glob("*.py"))
 JOURNALS = sorted((PACKAGE / "journals").glob("*.py"))
+INSPECT = sorted((PACKAGE / "inspect").glob("*.py"))
 TESTING = sorted((PACKAGE / "testing").glob("*.py"))
 MODEL = [path for path in TESTING if path.stem.startswith("model")]
 
@@ -190,6 +191,27 @@ def test_journals_need_only_the_standard_library_and_no_clock(path: Path) -> Non
     assert not used & {"datetime", "random", "socket", "time", "uuid"}
 
 
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *TESTING], ids=ident)
+def test_nothing_imports_the_inspector(path: Path) -> None:
+    assert not [name for name in own_imports(path) if name.split(".")[0] == "inspect"]
+
+
+@pytest.mark.parametrize("path", INSPECT, ids=ident)
+def test_the_inspector_knows_journals_and_no_machinery(path: Path) -> None:
+    used = {name.split(".")[0] for name in own_imports(path)}
+    assert used <= {*VALUES, "topics", "changes", "deadlines", "journals", "inspect"}
+
+
+@pytest.mark.parametrize("path", INSPECT, ids=ident)
+def test_only_its_tables_need_rich_and_only_its_command_reads_a_clock(path: Path) -> None:
+    used = {name.partition(".")[0] for name in imports(path)}
+    assert used <= {*sys.stdlib_module_names, "attrs", "mqtt_sessions", "rich"}
+    assert "rich" not in used or path.stem == "tables"
+    assert used & IMPURE <= {"__main__": {"io", "os", "sys", "time"}, "tables": {"sys"}}.get(
+        path.stem, set()
+    )
+
+
 @pytest.mark.parametrize("path", MODEL, ids=ident)
 def test_the_model_shares_nothing_with_the_core_but_values(path: Path) -> None:
     used = {name.split(".")[0] for name in own_imports(path) if not name.startswith("testing.")}
@@ -214,12 +236,12 @@ def test_no_builtin_that_does_input_or_output(path: Path) -> None:
     assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *TESTING], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *INSPECT, *TESTING], ids=ident)
 def test_modules_stay_readable_at_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 660  # about 600, and a tenth of grace
 
 
-@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *TESTING], ids=ident)
+@pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *INSPECT, *TESTING], ids=ident)
 def test_functions_fit_on_a_screen(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):

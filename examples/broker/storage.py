@@ -2,8 +2,7 @@
 
 Changes are committed in groups: all that arrived while the last commit ran, which is in a thread.
 So nobody waits for the disk but what relies on it, and what subscribers acknowledge meanwhile is
-never written. On a disk that takes no time the thread costs up to half of the messages per second;
-on one that takes milliseconds it gives two or three times as many.
+never written. docs/how-to/example-broker.md has the figures.
 """
 
 from __future__ import annotations

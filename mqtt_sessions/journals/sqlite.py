@@ -84,6 +84,24 @@ class SQLiteJournal:
         """What `load` has set aside; it stays in the table `quarantine`."""
         return tuple(self._quarantined)
 
+    def quarantine(self) -> Iterator[Quarantined]:
+        """What stands in the table `quarantine`: all that was ever set aside and moved there.
+
+        Raises:
+            JournalUnusable: It cannot be read.
+
+        *Cost* O(rows).
+        """
+        try:
+            yield from (
+                Quarantined(str(table), str(row), str(reason))
+                for table, row, reason in self._connection.execute(
+                    "SELECT source, name, reason FROM quarantine ORDER BY number"
+                )
+            )
+        except sqlite3.Error as error:
+            raise JournalUnusable(reason_of(self.path, error)) from error
+
     def load(self) -> Iterator[Stored]:
         """All rows in force; see `Journal.load`.
 

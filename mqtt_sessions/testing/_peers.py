@@ -64,6 +64,8 @@ class Net(Protocol):
 
     chance: Random
     chaos: bool
+    renewed: set[str]
+    """Clients whose session ended, and that were not told so by a CONNACK that they read."""
 
     @property
     def calls(self) -> int:
@@ -181,7 +183,8 @@ class Friend(Peer):
 
     def drop(self, chance: Random | None = None) -> None:
         client = self.client
-        if client.connection is not None and not client.ready and client.clean_start:
+        ends = client.clean_start or client.interval == 0
+        if client.connection is not None and not client.ready and ends:
             client.must_clean = True  # nobody knows whether the CONNECT arrived
         client.connection_lost()
         super().drop(chance)
@@ -219,6 +222,8 @@ class Friend(Peer):
             code = ReasonCode.SUCCESS
             if type(action) is SendConnack:
                 self.refused += action.reason_code != 0
+                if not action.session_present:
+                    net.renewed.discard(self.client_id)
             elif type(action) is SendPublish and net.chaos and net.chance.random() < 0.01:
                 code = _REFUSALS[int(net.chance.random() * 3)]
             outbox += client.receive(action, code)

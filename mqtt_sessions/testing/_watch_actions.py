@@ -211,7 +211,8 @@ class Actions(Books):
         if conn.version < 5:
             if delivery.retain:
                 against("3.1.1 MQTT-3.3.1-9", f"{copy!r} with RETAIN 1")
-        elif delivery.retain != copy.retain:
+            copy.was_unmarked = True
+        elif copy.retain is not None and delivery.retain != copy.retain:
             rule = "MQTT-3.3.1-13" if copy.retain else "MQTT-3.3.1-12"
             against(rule, f"{copy!r} with RETAIN {delivery.retain}")
         ids = delivery.subscription_ids
@@ -280,6 +281,7 @@ class Actions(Books):
         elif conn.version == 5 or session.policy.retry_interval is None:
             against("MQTT-4.4.0-1", f"PUBLISH {packet_id} again on one connection")
         self._check_told(copy, action)
+        copy.was_unmarked = copy.was_unmarked or conn.version < 5
 
     # ------------------------------------------------------------ acknowledgements
 

@@ -41,6 +41,7 @@ class Crashes(Books):
         self.connections.clear()
         self.deferred.clear()
         self.parted.clear()
+        self.told_parked.clear()
         self.ended.clear()
 
     def _cut(self, session: WatchedSession, conn: WatchedConnection) -> None:
@@ -81,6 +82,8 @@ class Crashes(Books):
             del session.in_flight[packet_id]
             copy.waiting = True
             copy.sent = 0
+            if copy.was_unmarked:
+                copy.retain = None  # it may keep the RETAIN flag that a 3.x client was sent
             session.waiting.setdefault(copy.key, []).append(copy)
             session.count += 1
             if copy.is_retained:  # it stands where it arrived, which is not where it was sent

@@ -82,6 +82,7 @@ class Copy:
         step: When it was accepted.
         sent: Step in which it was sent first.
         is_retained: A subscription called it up.
+        was_unmarked: It was sent to a 3.x client, without its RETAIN flag.
         doubtful: Whether the session took it depends on whether it had ended.
     """
 
@@ -101,6 +102,7 @@ class Copy:
         "stream_key",
         "told",
         "waiting",
+        "was_unmarked",
     )
 
     def __init__(
@@ -118,7 +120,8 @@ class Copy:
         self.received_at = received_at
         self.expires_at = expires_at
         self.told = told
-        self.retain = False
+        self.retain: bool | None = False
+        self.was_unmarked = False
         self.ids: tuple[int, ...] = ()
         self.step = 0
         self.sent = 0
@@ -321,7 +324,7 @@ class WatchedSession:
                 like = 16 * (copy.is_retained == delivery.is_retained)
                 like += 8 * copy.is_like(delivery)
                 like += 4 * (copy.ids == delivery.subscription_ids)
-                like += 2 * (copy.retain == delivery.retain)
+                like += 2 * (copy.retain is None or copy.retain == delivery.retain)
                 like += next(iter(copy.stream)) is copy
                 if like > likeness:
                     likeness, best = like, copy

@@ -28,7 +28,7 @@ LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)\r?\n")
 
 @contextmanager
 def running(
-    *arguments: str, port: int = 0, cwd: Path = ROOT
+    *arguments: str, port: int = 0, cwd: Path = ROOT, seconds: float = FAILS_AFTER
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The broker as a process of its own, on a free port; in memory unless it is told otherwise."""
     command = PROGRAM if "--database" in arguments or cwd != ROOT else COMMAND
@@ -40,7 +40,7 @@ def running(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        watchdog = threading.Timer(FAILS_AFTER, process.kill)
+        watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         try:
             assert process.stdout is not None

@@ -22,7 +22,8 @@ from examples.broker import host as host_module
 from examples.broker import storage as storage_module
 from examples.broker.__main__ import main
 from examples.broker.configuration import Configuration
-from mqtt_sessions import Message, ReasonCode, SessionLimits, Will, wire
+from examples.broker.connection import Connection
+from mqtt_sessions import Message, ReasonCode, SendPuback, SessionLimits, Will, wire
 from mqtt_sessions.changes import Change, DeliveryStored
 from mqtt_sessions.journals import Journal, MemoryJournal, SQLiteJournal
 from tests.broker.helpers import FAILS_AFTER, RawClient, RunningBroker, eventually
@@ -304,6 +305,35 @@ def test_all_that_arrives_during_a_commit_is_the_next_one() -> None:
         assert journal.batches == [1, 29]
 
 
+def test_a_mistake_at_a_late_answer_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    send = Connection.send
+
+    def send_or_raise(connection: Connection, action: wire.SendAction) -> None:
+        if isinstance(action, SendPuback) and action.packet_id == 13:
+            raise RuntimeError("a mistake")
+        send(connection, action)
+
+    monkeypatch.setattr(Connection, "send", send_or_raise)
+    journal = SlowJournal()
+    with broker_of(journal) as broker:
+        park(broker.port)
+        with RawClient(broker.port) as unlucky, RawClient(broker.port) as other:
+            unlucky.connect("unlucky")
+            other.connect("other")
+            journal.let_go.clear()
+            gate = broker.broker.host._storage._gate
+            for waiting, client, packet_id in ((1, other, 1), (2, unlucky, 13), (3, other, 2)):
+                client.send(wire.Publish(Message("t", qos=1), packet_id))
+                eventually(lambda waiting=waiting: gate.waiting == waiting)  # type: ignore[misc]
+            journal.let_go.set()
+            assert [other.receive() for _ in range(2)] == [wire.Puback(1), wire.Puback(2)]
+            assert unlucky.receive_all() == []
+        assert [repr(each["exception"]) for each in broker.problems] == [
+            "RuntimeError('a mistake')"
+        ]
+        broker.problems.clear()
+
+
 def test_it_reads_no_more_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_module, "LARGEST_BACKLOG", 100)
     journal = SlowJournal()
@@ -378,10 +408,8 @@ def test_a_session_that_a_crash_has_cut_has_its_whole_interval(clock: Clock) -> 
         client.before_ping()
         journal.crash()
     clock.now += 5000
-    journal = journal.reopened()
-    with broker_of(journal) as broker:
+    with broker_of(journal.reopened()) as broker:
         assert broker.call(lambda each: each.store["lamp"].expires_at) == clock.now + 100
-        journal.crash()
 
 
 @pytest.mark.parametrize(("away", "left"), [(0.0, 60), (59.0, 1), (59.5, 1), (60.0, None)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import attrs
@@ -28,13 +29,17 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
-from mqtt_sessions.journals import JournalUnusable, SQLiteJournal
+from mqtt_sessions.journals import JournalUnusable, SQLiteJournal, sqlite_salvage
+from mqtt_sessions.journals import sqlite_schema as schema
 from mqtt_sessions.journals.sqlite_bodies import DAMAGE, unpack_body, unpack_copy
 from mqtt_sessions.journals.sqlite_schema import PAGE_SIZE, wal_of
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.snapshots import ReplaySnapshot
 from mqtt_sessions.subscriptions import Subscription
+
+if sys.platform != "win32":
+    import resource
 
 PLAIN = Message("t", b"payload", 1)
 RICH = Message("t", b"p", 1, True, 9, 1, "text", "a/b", b"\xff", (("n", "v"),))
@@ -233,6 +238,7 @@ def test_a_damaged_row_is_set_aside_and_the_rest_is_loaded(
     assert reason in " ".join(each.reason for each in told)
     kept = journal._connection.execute("SELECT source, name, reason FROM quarantine").fetchall()
     assert kept == [(each.table, each.row, each.reason) for each in told]
+    assert tuple(journal.quarantine()) == told
 
     # From then on it is a journal like any other.
     assert rows(journal) == found
@@ -251,6 +257,16 @@ def test_what_was_set_aside_is_kept_column_by_column(path: Path) -> None:
     assert (each.table, each.row) == ("delivery", "23")
     (columns,) = journal._connection.execute("SELECT columns FROM quarantine").fetchone()
     assert json.loads(columns) == [23, 7, ["ff00"]]
+    journal.close()
+
+
+def test_a_quarantine_that_cannot_be_read(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE quarantine")
+    connection.close()
+    journal = SQLiteJournal(path, read_only=True)
+    with pytest.raises(JournalUnusable, match=r"sessions\.db: .*no such table: quarantine"):
+        list(journal.quarantine())
     journal.close()
 
 
@@ -405,6 +421,71 @@ def test_rows_in_the_log_survive_damage_of_the_file(path: Path, tmp_path: Path) 
     found = rows(journal)
     assert found[row_of(late)] == late
     assert len(given) * 9 // 10 < len(found) < len(given)
+    journal.close()
+
+
+class _FullAfterCommit:
+    """A connection whose disk has no room any more once its transaction is in the log."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.executemany = connection.executemany
+        self.close = connection.close
+
+    def execute(self, sql: str) -> sqlite3.Cursor:
+        cursor = self._connection.execute(sql)
+        if sql == "COMMIT":
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4 * PAGE_SIZE, hard))
+        return cursor
+
+
+def test_a_key_that_is_out_of_order_is_put_in_its_place(path: Path) -> None:
+    journal = SQLiteJournal(path)
+    held = [InboundIdStored(1, number, 5.5) for number in range(100, 140)]
+    journal.commit(held)
+    journal.close()
+    content = path.read_bytes()
+    record = bytes((4, 9, 1, 7, 120))  # its head, and its second column; the first is in the head
+    assert content.count(record) == 1
+    path.write_bytes(content.replace(record, bytes((4, 9, 1, 7, 0x80))))
+    expected = {row_of(row) for row in (*BATCH, *held) if row_of(row) != ("inbound", 1, 120)}
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert [(each.table, each.row) for each in journal.quarantined] == [("inbound", "1, -128")]
+    journal.close()
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert journal.quarantined == ()
+    journal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of the size of files")
+def test_a_disk_that_is_full_when_all_is_read_leaves_the_damaged_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.unlink()
+    large(path)
+    overwrite(path, pages_of(path, "delivery")[1])
+    damaged = path.read_bytes()
+    journal = SQLiteJournal(path)
+
+    def open_full(path: Path, *, read_only: bool) -> _FullAfterCommit:
+        return _FullAfterCommit(schema.open_file(path, read_only=read_only))
+
+    monkeypatch.setattr(sqlite_salvage, "open_file", open_full)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(JournalUnusable):
+            journal.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    monkeypatch.undo()
+    journal.close()
+    assert path.read_bytes() == damaged
+    assert [each.name for each in path.parent.iterdir() if "salvaged" in each.name] == []
+    journal = SQLiteJournal(path)
+    assert len(rows(journal)) > 4000
     journal.close()
 
 

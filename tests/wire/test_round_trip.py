@@ -66,7 +66,6 @@ def test_byte_by_byte_equals_whole(case: tuple[int, wire.Role, list[Any]]) -> No
     assert pieces.buffered == 0
 
 
-@pytest.mark.unmeasured
 @given(streams, st.data())
 def test_random_pieces_equal_whole(case: tuple[int, wire.Role, list[Any]], data: Any) -> None:
     version, role, packets = case
