@@ -153,9 +153,9 @@ class Ledger:
 
     def excused(self, client_id: str, record: Record | None = None) -> None:
         """A client need not get it (None: anything) any more."""
-        for record in self.open.values() if record is None else [record]:
-            if record.owed is not None:
-                record.owed.discard(client_id)
+        for each in self.open.values() if record is None else [record]:
+            if each.owed is not None:
+                each.owed.discard(client_id)
 
     def handed_on(self, client_id: str, delivery: Delivery, session_since: float) -> None:
         """A client gives a message to its application."""

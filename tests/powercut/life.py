@@ -63,6 +63,7 @@ class Life:
 
     Attributes:
         cuts: How often the power went.
+        cuts_in_an_operation: How often in the middle of a write, say.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Life:
         chance = self.chance = random.Random(seed)
         self.seed = seed
         self.cuts = 0
+        self.cuts_in_an_operation = 0
         self.ledger = Ledger()
         self._gate = gate
         self._synchronous = synchronous
@@ -142,7 +144,7 @@ class Life:
                 self._drain()
             if chance.random() < 0.6:
                 self.disk.cut_after(int(chance.expovariate(1 / 60)) + 1)
-            for _ in range(chance.randint(10, 90)):
+            for _ in range(chance.randint(20, 160)):
                 self._step()
             if chance.random() < 0.1:
                 self._stop()
@@ -154,6 +156,7 @@ class Life:
         self._cut()
 
     def _cut(self) -> None:
+        self.cuts_in_an_operation += self.disk.is_cut
         self.disk.cut()
         if hasattr(self, "journal"):
             self.journal.close()
