@@ -171,7 +171,7 @@ class Engine(Lifecycle):
                 self._publish_wills(turn)
         except InvalidState:
             turn.now = before
-            turn.take()
+            turn.clear()
             raise
         except BaseException as error:
             turn.clear()
