@@ -19,11 +19,8 @@ from mqtt_sessions import (
     Message,
     MessageRemoved,
     MessageStored,
-<<<<<<< HEAD
     OverlapPolicy,
-=======
     PingReceived,
->>>>>>> review-attack
     RetainedStored,
     SendConnack,
     ServerOptions,
@@ -32,12 +29,9 @@ from mqtt_sessions import (
     SessionStored,
     Subscription,
     SubscriptionStored,
-<<<<<<< HEAD
-    WillPublished,
-=======
     Will,
+    WillPublished,
     WillStored,
->>>>>>> review-attack
 )
 from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
