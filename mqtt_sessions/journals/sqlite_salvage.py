@@ -69,7 +69,7 @@ def salvage(
         os.link(path, _unused(path))
         os.replace(fresh, path)
         sync_directory(path.absolute().parent)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise JournalUnusable(reason_of(path, error)) from error
     except OSError as error:
         raise JournalUnusable(f"{path}: its pages are damaged, and {error}") from error

@@ -19,14 +19,19 @@ from mqtt_sessions import (
     Message,
     MessageRemoved,
     MessageStored,
+    OverlapPolicy,
+    PingReceived,
     RetainedStored,
     SendConnack,
+    ServerOptions,
     SessionExpirySet,
     SessionStore,
     SessionStored,
     Subscription,
     SubscriptionStored,
+    Will,
     WillPublished,
+    WillStored,
 )
 from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
@@ -123,6 +128,51 @@ def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
     assert store["a"].queued() == (good.delivery,)
     # their identifiers stay taken: the receiver may know them
     assert [each.packet_id for each in store["a"].in_flight] == [5, 6]
+
+
+def test_what_no_client_could_be_sent_is_set_aside() -> None:
+    """Else its session would be sent it first, at each connection, for ever."""
+    bad = Delivery(Message("t/+", b"x", 2), 2, False, (), 1.0)
+    made = SessionStore.recover(
+        [
+            session(1, "a"),
+            session(2, "b", expiry_interval=0.0),
+            session(3, "c", expiry_interval=float("inf")),
+            DeliveryStored(20, 1, None, bad),
+            DeliveryStored(21, 1, None, delivery(1, 2)),
+            DeliveryStored(22, 1, None, delivery(2, 2)),
+            ExchangeStored(1, 5, 30, 20),
+            ExchangeStored(1, 6, 31, 21),
+            ExchangeStored(1, 7, 32, 21),  # another one's
+            ExchangeStored(1, 8, 33, 22, True),  # given up, and not
+            WillStored("a", Will(Message("t#", b"x")), None, 1, None),
+        ],
+        100.0,
+    )
+    made.store.check()
+    assert sorted(each.row for each in made.set_aside) == [
+        ("delivery", 20),
+        *(("exchange", 1, packet_id) for packet_id in (5, 7, 8)),
+        ("session", 2),
+        ("session", 3),
+        ("will", "a"),
+    ]
+    assert set(made.store) == {"a"}
+    assert [each.packet_id for each in made.store["a"].in_flight] == [5, 6, 7, 8]
+    assert made.store["a"].queued() == (delivery(2, 2),)
+
+
+def test_a_call_that_raises_leaves_what_a_new_run_owes_its_journal() -> None:
+    rows = [session(1, "a"), MessageStored(10, Message("t", b"x"), 1.0, None, None, None)]
+    store = SessionStore.recover(rows, 100.0).store
+    before = store.snapshot()
+    with pytest.raises(InvalidState):
+        store.handle(PingReceived("nobody"), 100.0)
+    assert store.snapshot() == before
+    assert store.handle_timeout(100.0).changes == (
+        EpochStored(2, 100.0, 100.0),
+        MessageRemoved(10),
+    )
 
 
 def test_messages_that_nobody_refers_to_are_removed_with_the_first_changes() -> None:
@@ -267,3 +317,51 @@ def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
     (connack,) = of_type(SendConnack, outcome.actions)
     assert not connack.session_present
     assert of_type(WillPublished, outcome.notices)
+
+
+def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x; the row says so too."""
+    world = World(durable=True)
+    world.connect(1, "a")
+    world.subscribe(1, Subscription("t", 2, retain_as_published=True))
+    world.lose(1)
+    for qos in (1, 2):
+        world.publish("t", b"%d" % qos, qos=qos, retain=True)
+    world.connect(2, "a", protocol_version=4)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+    assert [each.retain for each in recovered(world)["a"].queued()] == [False]
+    world.puback(2, 1)
+    world.pubrec(2, 2)
+    world.pubcomp(2, 2)
+    assert not [row for row in world.rows if row[0] in ("delivery", "message", "exchange")]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("keeps_retain", ["t/#", "t/+", "t/u"])
+def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(
+    window: int, keeps_retain: str
+) -> None:
+    """MQTT-4.6.0-1: with one for each subscription, some sent the short way and some not."""
+    world = World(durable=True, options=ServerOptions(overlap=OverlapPolicy.EACH))
+    world.subscriber(1, "a", "x", qos=2, receive_maximum=window)
+    world.publish("x", qos=2)
+    world.pubrec(1, 1)
+    world.pubcomp(1, 1)
+    for number, wanted in enumerate(("t/#", "t/+", "t/u")):
+        keeps = wanted == keeps_retain
+        world.subscribe(1, Subscription(wanted, 2, False, keeps, 0, number + 1))
+    world.publish("t/u", qos=2, retain=True)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+
+
+def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> None:
+    world = World(durable=True)
+    world.subscriber(1, "a", "b", "a", session_expiry_interval=0)
+    world.do(SessionExpirySet("a", 60))
+    world.subscribe(1, "c")
+    wanted = [each.topic_filter for each in world.session("a").subscriptions]
+    assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted
