@@ -139,8 +139,8 @@ def test_no_value_has_a_payload() -> None:
 
 @pytest.mark.parametrize("never", [float("inf"), float("nan")])
 def test_an_instant_that_never_comes_is_none(never: float) -> None:
-    rows = [EpochStored(1, never, never), session(1, "a", expires_at=never, expiry_interval=never)]
-    summary = summarize(rows, NOW)
+    ended = session(1, "a", epoch=1, expires_at=never, expiry_interval=never)
+    summary = summarize([EpochStored(1, never, never), ended], NOW)
     assert summary.runs == Runs(1, None, None)
     assert summary.sessions[0].expires == Due()
     assert summary.sessions[0].expiry_interval is None
