@@ -511,7 +511,7 @@ class Engine(Lifecycle):
 
     def _on_heartbeat(self, event: HeartbeatPassed, turn: Turn) -> None:
         if turn.recorder is not None:
-            turn.recorder.alive(turn.now)
+            turn.recorder.alive()
 
     def _on_stopping(self, event: ServerStopping, turn: Turn) -> None:
         for link in list(self._links.values()):

@@ -525,8 +525,8 @@ class ServerStopping:
 class HeartbeatPassed:
     """The host runs still: a durable store notes the instant, any other nothing.
 
-    For `SessionStore.recover(…, cut_at_heartbeat=True)`, which takes the last one for the instant
-    at which a crash cut all connections.
+    For `SessionStore.recover(…, cut_at_heartbeat=True)`, which takes the last one, or the last
+    CONNECT if that was later, for the instant at which a crash cut all connections.
     """
 
 

@@ -352,13 +352,15 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
         waited: tuple[int, Body | None] | None = None
         if recorder is not None and session.rows is not None:
             waited = queue.row, recorder.bodies.get(id(delivery))
-        delivery = _for_version(link, delivery)
+        queued, delivery = delivery, _for_version(link, delivery)
         reason: DropReason | None = None
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
             reason = DropReason.EXPIRED
         elif _too_large(session, link, delivery):
             reason = DropReason.TOO_LARGE  # NN-11.2: the queue moves on
         elif delivery.qos:
+            if delivery is not queued and recorder is not None and waited is not None:
+                waited = recorder.changed(session, delivery, waited)
             _send(session, in_flight, link, delivery, turn, waited)
             continue
         if recorder is not None and waited is not None:

@@ -62,6 +62,10 @@ class Recorder:
         bodies: Messages that several rows refer to, by the identity of their deliveries; those of
             rows that hold their message themselves are not in it.
         replays: Retained messages on their way, by session; the router's own.
+        sent_now: Copies of the message that is being published and are in flight already.
+        started_at: When the run began; None: with the first call.
+        alive_at: The last instant at which the journal knows it to have run; None: it was told
+            nothing yet.
         orphans: Messages that no delivery refers to, found at load and to be removed.
 
     *Bound* a few words for each message that waits for several sessions.
@@ -71,8 +75,10 @@ class Recorder:
         "_body",
         "_copies",
         "_first",
+        "_is_alive",
         "_replaying",
         "_touched",
+        "alive_at",
         "bodies",
         "changes",
         "epoch",
@@ -80,18 +86,29 @@ class Recorder:
         "orphans",
         "replays",
         "reserved",
+        "sent_now",
         "settings",
         "started_at",
     )
 
-    def __init__(self, settings: Settings, epoch: int = 1, next_id: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        epoch: int = 1,
+        next_id: int = 1,
+        started_at: float | None = None,
+        alive_at: float | None = None,
+    ) -> None:
         self.changes: list[Change] = []
         self.settings = settings
         self.epoch = epoch
-        self.started_at: float | None = None
+        self.started_at = started_at
+        self.alive_at = alive_at
+        self._is_alive = alive_at is None
         self.next_id = next_id
         self.reserved = next_id
         self.bodies: dict[int, Body] = {}
+        self.sent_now: list[tuple[Rows, int, Delivery]] = []
         self.orphans: list[int] = []
         self.replays: Mapping[SessionState, _Replay] = {}
         self._touched: dict[SessionState, None] = {}
@@ -115,12 +132,9 @@ class Recorder:
             if session.rows is not None:
                 self._note_replay(session, session.rows)
         self._replaying.clear()
-        if self.started_at is None:
-            self.started_at = now
-            changes.append(EpochStored(self.epoch, now, now))
-            changes += [MessageRemoved(message_id) for message_id in self.orphans]
-            self.orphans.clear()
-        elif not changes:
+        if self._is_alive:
+            self._note_alive(now)
+        if not changes:
             return ()
         if self.next_id > self.reserved:
             self.reserved = self.next_id + _BLOCK
@@ -134,6 +148,7 @@ class Recorder:
         self.changes.clear()
         self._touched.clear()
         self._replaying.clear()
+        self.sent_now.clear()
         self._body = None
 
     def new_id(self) -> int:
@@ -142,11 +157,20 @@ class Recorder:
         self.next_id = row_id + 1
         return row_id
 
-    def alive(self, now: float) -> None:
-        """The store is known to have run until now."""
+    def alive(self) -> None:
+        """The journal is to know that the store ran until now."""
+        self._is_alive = True
+
+    def _note_alive(self, now: float) -> None:
+        self._is_alive = False
+        if self.alive_at is not None and self.alive_at >= now:
+            return
         if self.started_at is None:
             self.started_at = now
+        self.alive_at = now
         self.changes.append(EpochStored(self.epoch, self.started_at, now))
+        self.changes += [MessageRemoved(message_id) for message_id in self.orphans]
+        self.orphans.clear()
 
     # ------------------------------------------------------------ sessions
 
@@ -197,6 +221,7 @@ class Recorder:
         rows.protocol_version = protocol_version
         rows.reserve(session.last_packet_id)
         self.touch(session)
+        self.alive()  # so that no crash cuts it before it was connected
 
     def begin(self, session: SessionState, protocol_version: int) -> None:
         """The session becomes durable: all that it holds is stored. *Cost* O(what it holds)."""
@@ -204,6 +229,8 @@ class Recorder:
         rows.reserve(session.last_packet_id)
         self.touch(session)
         self.touch_replay(session)
+        if session.routes is not None:  # told twice, so that its row is before what names it
+            self.changes.append(self._session_row(session, rows))
         for route in session.all_routes():
             self.subscribed(rows, route)
         for packet_id, exchange in (session.in_flight or {}).items():
@@ -265,6 +292,7 @@ class Recorder:
             due_at, will = will.at, will.will
         policy = session.settings.policy
         own = None if policy is self.settings.policy else policy
+        self.alive()
         self.changes.append(WillStored(session.client_id, will, due_at, self.epoch, own))
 
     def will_gone(self, session: SessionState) -> None:
@@ -290,6 +318,7 @@ class Recorder:
 
     def copy(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy for a durable session; the row, and the message that it refers to."""
+        self.note_sent()  # rows are in the order of copies
         body = self._body or self._begin_body()
         row_id = self.new_id()
         self._know(body, delivery)
@@ -342,6 +371,14 @@ class Recorder:
         self.changes.append(DeliveryStored(row_id, rows.session_id, None, delivery))
         return row_id, None
 
+    def changed(
+        self, session: SessionState, delivery: Delivery, entry: tuple[int, Body | None]
+    ) -> tuple[int, Body | None]:
+        """A queued copy is sent with another RETAIN, and sent again with that: a new row."""
+        assert session.rows is not None
+        self.removed(*entry)
+        return self.alone(session.rows, delivery)
+
     def _adopt(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy of a session that was not durable; others may have the message stored."""
         body = self.bodies.get(id(delivery))
@@ -389,8 +426,11 @@ class Recorder:
         if delivery.qos == 2:
             self._exchange(rows, packet_id, entry[0])
 
-    def sent_together(self, sent: list[tuple[Rows, int, Delivery]]) -> None:
+    def note_sent(self) -> None:
         """Copies of one message are in flight: `copy` and `sent` of each, at less cost."""
+        sent = self.sent_now
+        if not sent:
+            return
         body = self._body or self._begin_body()
         message_id, row_id = body.message_id, self.next_id
         append = self.changes.append
@@ -411,6 +451,7 @@ class Recorder:
         self.next_id = row_id
         body.references += len(sent)
         self._copies += len(sent)
+        sent.clear()
 
     def acked(self, session: SessionState, packet_id: int) -> Outcome:
         """What came of a PUBACK that made nothing else happen: `take`, at half the cost."""
@@ -483,6 +524,7 @@ class Recorder:
         return DurableSnapshot(
             self.epoch,
             self.started_at,
+            self.alive_at,
             self.next_id,
             self.reserved,
             tuple(known),

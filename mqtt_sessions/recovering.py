@@ -269,11 +269,14 @@ class SavedState:
         return max(*self.epochs, *named, *(will.epoch for will in self.wills.values()), 0, 0)
 
     def cut_at(self, epoch: int, now: float, *, at_heartbeat: bool) -> float:
-        """When a crash cut the connections of an epoch: at the start of the next, or before it."""
+        """When a crash cut the connections of an epoch: at the start of the next, or before it.
+
+        Never later than now, though the clock may have been set back: what has ended has ended.
+        """
         if at_heartbeat and epoch in self.epochs:
-            return self.epochs[epoch].alive_at
+            return min(self.epochs[epoch].alive_at, now)
         later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
-        return min(later, default=now)
+        return min([now, *later])
 
     def contents(
         self, saved: SavedSession, shared: Settings, cut_at: float, will_cut_at: float

@@ -269,7 +269,9 @@ class DurableSnapshot:
 
     Attributes:
         epoch: The run of the store.
-        started_at: When it began; None: nothing was told of it yet.
+        started_at: When it began; None: with its first call.
+        alive_at: The last instant at which the journal knows it to have run; None: nothing was
+            told of it yet.
         next_id: The row identifier that is given out next.
         reserved: Identifiers below it are known to the journal as given out.
         sessions: In the order of `StoreSnapshot.sessions`.
@@ -279,6 +281,7 @@ class DurableSnapshot:
 
     epoch: int
     started_at: float | None
+    alive_at: float | None
     next_id: int
     reserved: int
     sessions: tuple[RowsSnapshot, ...]

@@ -215,8 +215,9 @@ class SessionStore(Router):
         return store
 
     def _restore_rows(self, durable: DurableSnapshot) -> None:
-        recorder = Recorder(self._settings, durable.epoch, durable.next_id)
-        recorder.started_at = durable.started_at
+        recorder = Recorder(
+            self._settings, durable.epoch, durable.next_id, durable.started_at, durable.alive_at
+        )
         recorder.reserved = durable.reserved
         recorder.orphans = [message_id for message_id, ids in durable.messages if not ids]
         bodies: dict[int, Body] = {}
@@ -251,8 +252,8 @@ class SessionStore(Router):
             limits: The same.
             options: As for the constructor.
             size_of: The same.
-            cut_at_heartbeat: Connections were cut at the last `HeartbeatPassed` and not now, when
-                the next run begins.
+            cut_at_heartbeat: Connections were cut at the last `HeartbeatPassed`, or the last
+                CONNECT if that was later, and not now, when the next run begins.
 
         Raises:
             InvalidValue: `now` is not a finite number.
@@ -277,7 +278,8 @@ class SessionStore(Router):
 
     def _recover(self, state: SavedState, *, at_heartbeat: bool) -> None:
         turn, shared, alarms = self._turn, self._settings, Alarms()
-        recorder = Recorder(shared, state.last_epoch + 1, state.next_id)
+        # It begins now, whenever its first call comes: where a second crash cuts, this one does.
+        recorder = Recorder(shared, state.last_epoch + 1, state.next_id, turn.now)
         self._arrived_at = state.arrived_at
         cuts: dict[int, float] = {}
         for saved in state.sessions.values():

@@ -191,7 +191,7 @@ class _View:
             for row_id in (*each.queue, *[row_id for _, row_id in each.in_flight]):
                 places[row_id] = len(places)
         return (
-            durable.started_at is None,
+            durable.alive_at is None,
             tuple([(each.client_id, each.protocol_version, each.has_replay) for each in sessions]),
             tuple(sorted([tuple(sorted([places[one] for one in m[1]])) for m in durable.messages])),
         )

@@ -6,19 +6,24 @@ import pytest
 from hypothesis import given
 
 from mqtt_sessions import (
+    ClientConnected,
     Delivery,
     DeliveryStored,
     DropReason,
     EpochStored,
     ExchangeStored,
+    HeartbeatPassed,
     IdsReserved,
     InboundIdStored,
     InvalidState,
     Message,
     MessageRemoved,
     MessageStored,
+    OverlapPolicy,
     PingReceived,
     RetainedStored,
+    SendConnack,
+    ServerOptions,
     SessionExpirySet,
     SessionStore,
     SessionStored,
@@ -26,10 +31,12 @@ from mqtt_sessions import (
     Subscription,
     SubscriptionStored,
     Will,
+    WillPublished,
     WillStored,
 )
+from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
-from tests.core.helpers import World, will
+from tests.core.helpers import World, of_type, will
 from tests.core.histories import STEPS, Life, Step
 
 
@@ -240,3 +247,121 @@ def test_what_was_given_up_before_a_crash_is_not_counted_again() -> None:
     ).store
     assert store.counters.accepted == 0
     assert store["a"].counters.completed == 0
+
+
+def test_a_call_that_cannot_be_done_swallows_nothing_of_the_journal() -> None:
+    """The first call of a run tells of the run: a second crash does not cut again."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10)
+    one = delivery(1)
+    lost = MessageStored(900, one.message, 1.0, None, None, None)
+    world.rows[row_of(lost)] = lost
+    world.now = 100.0
+    world.store = recovered(world)
+    with pytest.raises(InvalidState):
+        world.lose("unknown")
+    world.tick()
+    assert row_of(lost) not in world.rows
+    world.now = 109.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+
+
+def test_a_heartbeat_may_be_the_first_call_of_a_run() -> None:
+    lost = MessageStored(900, delivery(1).message, 1.0, None, None, None)
+    store = SessionStore.recover([lost], 100.0).store
+    changes = store.handle(HeartbeatPassed(), 101.0).changes
+    assert changes == (EpochStored(1, 100.0, 101.0), MessageRemoved(900))
+
+
+def test_a_run_begins_with_its_recovery_and_not_with_its_first_call() -> None:
+    """Where the first crash cut a session, the second one does."""
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 7))
+    world.now = 100.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    world.tick(104.0)
+    world.now = 105.0
+    world.store = recovered(world)
+    assert world.session("a").expires_at == 110.0
+    assert world.session("a").will_due_at == 107.0
+
+
+def test_no_crash_cuts_a_connection_before_it_was_made() -> None:
+    """The last heartbeat may be older than the connection."""
+    world = World(durable=True)
+    world.do(HeartbeatPassed())
+    world.now = 59.0
+    world.connect(1, "a", session_expiry_interval=10, will=will("t", 5))
+    world.connect(2, "b", session_expiry_interval=0, will=will("t", 5))
+    store = SessionStore.recover(list(world.rows.values()), 60.0, cut_at_heartbeat=True).store
+    assert store["a"].expires_at == 69.0
+    assert store["a"].will_due_at == 64.0
+    assert store["b"].expires_at == 59.0
+
+
+@pytest.mark.parametrize("at_heartbeat", [True, False])
+def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
+    at_heartbeat: bool,
+) -> None:
+    world = World(durable=True, now=1000.0)
+    world.connect(1, "a", session_expiry_interval=0, will=will("t", 0, b"will"))
+    if not at_heartbeat:
+        world.store = recovered(world)  # a run that did not get far
+        world.note(world.store.handle(HeartbeatPassed(), 1000.0))
+    store = SessionStore.recover(
+        list(world.rows.values()), 500.0, cut_at_heartbeat=at_heartbeat
+    ).store
+    outcome = store.handle(ClientConnected(2, "a", 5, clean_start=False), 500.0)
+    (connack,) = of_type(SendConnack, outcome.actions)
+    assert not connack.session_present
+    assert of_type(WillPublished, outcome.notices)
+
+
+def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x; the row says so too."""
+    world = World(durable=True)
+    world.connect(1, "a")
+    world.subscribe(1, Subscription("t", 2, retain_as_published=True))
+    world.lose(1)
+    for qos in (1, 2):
+        world.publish("t", b"%d" % qos, qos=qos, retain=True)
+    world.connect(2, "a", protocol_version=4)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+    assert [each.retain for each in recovered(world)["a"].queued()] == [False]
+    world.puback(2, 1)
+    world.pubrec(2, 2)
+    world.pubcomp(2, 2)
+    assert not [row for row in world.rows if row[0] in ("delivery", "message", "exchange")]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("keeps_retain", ["t/#", "t/+", "t/u"])
+def test_copies_of_one_message_go_on_in_the_order_in_which_they_were_made(
+    window: int, keeps_retain: str
+) -> None:
+    """MQTT-4.6.0-1: with one for each subscription, some sent the short way and some not."""
+    world = World(durable=True, options=ServerOptions(overlap=OverlapPolicy.EACH))
+    world.subscriber(1, "a", "x", qos=2, receive_maximum=window)
+    world.publish("x", qos=2)
+    world.pubrec(1, 1)
+    world.pubcomp(1, 1)
+    for number, wanted in enumerate(("t/#", "t/+", "t/u")):
+        keeps = wanted == keeps_retain
+        world.subscribe(1, Subscription(wanted, 2, False, keeps, 0, number + 1))
+    world.publish("t/u", qos=2, retain=True)
+    before = world.store.snapshot()
+    after = recovered(world).snapshot()
+    assert durable_view(after, 0.0) == durable_view(before, 0.0)
+
+
+def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> None:
+    world = World(durable=True)
+    world.subscriber(1, "a", "b", "a", session_expiry_interval=0)
+    world.do(SessionExpirySet("a", 60))
+    world.subscribe(1, "c")
+    wanted = [each.topic_filter for each in world.session("a").subscriptions]
+    assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted

@@ -491,7 +491,7 @@ FORMAT = {
     "Subscription": 6,
     "Will": 2,
     "StoreSnapshot": 15,
-    "DurableSnapshot": 6,
+    "DurableSnapshot": 7,
     "RowsSnapshot": 7,
     "SessionSnapshot": 11,
     "SessionContents": 19,

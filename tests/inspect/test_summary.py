@@ -95,6 +95,15 @@ def test_when_sessions_and_wills_end() -> None:
     assert erik.expires == Due(NOW - 12)
 
 
+def test_a_connection_was_cut_when_the_next_run_began_and_no_later_one() -> None:
+    runs = [EpochStored(number, NOW + number, NOW + number) for number in (1, 2, 3, 4)]
+    end_that_means_nothing = NOW + 1
+    cut = session(1, "a", epoch=2, connected=True, expires_at=end_that_means_nothing)
+    summary = summarize([*runs, cut], NOW)
+    assert summary.sessions[0].state == "cut"
+    assert summary.sessions[0].expires == Due(NOW + 3 + 3600)
+
+
 def test_the_first_sessions_by_client_id_and_the_totals_of_all() -> None:
     everything = summarize(ROWS, NOW)
     for limit in (0, 1, 2, 5, 6):
