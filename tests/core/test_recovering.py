@@ -29,6 +29,7 @@ from mqtt_sessions import (
     SessionExpirySet,
     SessionStore,
     SessionStored,
+    Stored,
     Subscription,
     SubscriptionStored,
     Will,
@@ -135,22 +136,20 @@ def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
 def test_what_no_client_could_be_sent_is_set_aside() -> None:
     """Else its session would be sent it first, at each connection, for ever."""
     bad = Delivery(Message("t/+", b"x", 2), 2, False, (), 1.0)
-    made = SessionStore.recover(
-        [
-            session(1, "a"),
-            session(2, "b", expiry_interval=0.0),
-            session(3, "c", expiry_interval=float("inf")),
-            DeliveryStored(20, 1, None, bad),
-            DeliveryStored(21, 1, None, delivery(1, 2)),
-            DeliveryStored(22, 1, None, delivery(2, 2)),
-            ExchangeStored(1, 5, 30, 20),
-            ExchangeStored(1, 6, 31, 21),
-            ExchangeStored(1, 7, 32, 21),  # another one's
-            ExchangeStored(1, 8, 33, 22, True),  # given up, and not
-            WillStored("a", Will(Message("t#", b"x")), None, 1, None),
-        ],
-        100.0,
-    )
+    rows: list[Stored] = [
+        session(1, "a"),
+        session(2, "b", expiry_interval=0.0),
+        session(3, "c", expiry_interval=float("inf")),
+        DeliveryStored(20, 1, None, bad),
+        DeliveryStored(21, 1, None, delivery(1, 2)),
+        DeliveryStored(22, 1, None, delivery(2, 2)),
+        ExchangeStored(1, 5, 30, 20),
+        ExchangeStored(1, 6, 31, 21),
+        ExchangeStored(1, 7, 32, 21),  # another one's
+        ExchangeStored(1, 8, 33, 22, True),  # given up, and not
+        WillStored("a", Will(Message("t#", b"x")), None, 1, None),
+    ]
+    made = SessionStore.recover(rows, 100.0)
     made.store.check()
     assert sorted(each.row for each in made.set_aside) == [
         ("delivery", 20),
@@ -165,7 +164,8 @@ def test_what_no_client_could_be_sent_is_set_aside() -> None:
 
 
 def test_a_call_that_raises_leaves_what_a_new_run_owes_its_journal() -> None:
-    rows = [session(1, "a"), MessageStored(10, Message("t", b"x"), 1.0, None, None, None)]
+    orphan = MessageStored(10, Message("t", b"x"), 1.0, None, None, None)
+    rows: list[Stored] = [session(1, "a"), orphan]
     store = SessionStore.recover(rows, 100.0).store
     before = store.snapshot()
     with pytest.raises(InvalidState):
