@@ -116,7 +116,10 @@ def has_room(session: SessionState, link: Link) -> bool:
 
 
 def _for_version(link: Link, delivery: Delivery) -> Delivery:
-    """RETAIN of a live message is 0 for MQTT 3.x whatever the subscription says [NN-2.8]."""
+    """RETAIN of a live message is 0 for MQTT 3.x whatever the subscription says [NN-2.8].
+
+    What is held stays as it was made: the next connection may be of another version.
+    """
     if delivery.retain and link.version < 5 and not delivery.is_retained:
         return evolve(delivery, retain=False)
     return delivery
@@ -124,7 +127,6 @@ def _for_version(link: Link, delivery: Delivery) -> Delivery:
 
 def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn) -> bool:
     """Send, or drop what is too large; False if the window is closed."""
-    delivery = _for_version(link, delivery)
     if _too_large(session, link, delivery):
         # NN-11.2, MQTT-3.1.2-25: before an id is taken
         drop(session, delivery, DropReason.TOO_LARGE, turn)
@@ -134,7 +136,8 @@ def _transmit(session: SessionState, link: Link, delivery: Delivery, turn: Turn)
         told = delivery.message_expiry_interval
         if told is not None:
             told = told_interval(delivery, turn.now)
-        turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
+        shown = _for_version(link, delivery)
+        turn.actions.append(SendPublish(link.connection, shown, None, False, told))
         return True
     in_flight = session.in_flight
     if in_flight is None:
@@ -171,7 +174,7 @@ def _send(
     turn.actions.append(
         SendPublish(
             link.connection,
-            delivery,
+            _for_version(link, delivery),
             packet_id,
             False,
             None if delivery.message_expiry_interval is None else told_interval(delivery, turn.now),
@@ -352,15 +355,12 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
         waited: tuple[int, Body | None] | None = None
         if recorder is not None and session.rows is not None:
             waited = queue.row, recorder.bodies.get(id(delivery))
-        queued, delivery = delivery, _for_version(link, delivery)
         reason: DropReason | None = None
         if delivery.expires_at is not None and delivery.expires_at <= turn.now:
             reason = DropReason.EXPIRED
         elif _too_large(session, link, delivery):
             reason = DropReason.TOO_LARGE  # NN-11.2: the queue moves on
         elif delivery.qos:
-            if delivery is not queued and recorder is not None and waited is not None:
-                waited = recorder.changed(session, delivery, waited)
             _send(session, in_flight, link, delivery, turn, waited)
             continue
         if recorder is not None and waited is not None:
@@ -370,7 +370,8 @@ def pump(session: SessionState, link: Link, turn: Turn) -> None:
             continue
         turn.completed += 1
         told = told_interval(delivery, turn.now)
-        turn.actions.append(SendPublish(link.connection, delivery, None, False, told))
+        shown = _for_version(link, delivery)
+        turn.actions.append(SendPublish(link.connection, shown, None, False, told))
 
 
 # ---------------------------------------------------------------- acknowledgements

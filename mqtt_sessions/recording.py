@@ -371,14 +371,6 @@ class Recorder:
         self.changes.append(DeliveryStored(row_id, rows.session_id, None, delivery))
         return row_id, None
 
-    def changed(
-        self, session: SessionState, delivery: Delivery, entry: tuple[int, Body | None]
-    ) -> tuple[int, Body | None]:
-        """A queued copy is sent with another RETAIN, and sent again with that: a new row."""
-        assert session.rows is not None
-        self.removed(*entry)
-        return self.alone(session.rows, delivery)
-
     def _adopt(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy of a session that was not durable; others may have the message stored."""
         body = self.bodies.get(id(delivery))

@@ -161,6 +161,7 @@ class SavedState:
             if not saved.is_sorted:
                 saved.deliveries.sort(key=_place)
                 last_id = max(last_id, *(each.delivery_id for each in saved.deliveries))
+                arrived_at = max(arrived_at, saved.deliveries[-1].delivery.received_at)
         self.next_id = max(self.next_id, last_id + 1)
         self.arrived_at = max(self.arrived_at, arrived_at)
 

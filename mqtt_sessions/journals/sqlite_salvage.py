@@ -23,7 +23,8 @@ def is_sound(connection: sqlite3.Connection) -> bool:
         # Not `quick_check`: it passes over keys that are out of order, where rows are not found.
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+        code = getattr(error, "sqlite_errorcode", 0)  # it has none if it is the module's own
+        if code & 0xFF != sqlite3.SQLITE_CORRUPT:
             raise
         return False
     return bool(found == "ok")

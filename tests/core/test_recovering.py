@@ -7,6 +7,7 @@ from hypothesis import given
 
 from mqtt_sessions import (
     ClientConnected,
+    ConnectionLost,
     Delivery,
     DeliveryStored,
     DropReason,
@@ -23,10 +24,12 @@ from mqtt_sessions import (
     PingReceived,
     RetainedStored,
     SendConnack,
+    SendPublish,
     ServerOptions,
     SessionExpirySet,
     SessionStore,
     SessionStored,
+    Stored,
     Subscription,
     SubscriptionStored,
     Will,
@@ -133,22 +136,20 @@ def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
 def test_what_no_client_could_be_sent_is_set_aside() -> None:
     """Else its session would be sent it first, at each connection, for ever."""
     bad = Delivery(Message("t/+", b"x", 2), 2, False, (), 1.0)
-    made = SessionStore.recover(
-        [
-            session(1, "a"),
-            session(2, "b", expiry_interval=0.0),
-            session(3, "c", expiry_interval=float("inf")),
-            DeliveryStored(20, 1, None, bad),
-            DeliveryStored(21, 1, None, delivery(1, 2)),
-            DeliveryStored(22, 1, None, delivery(2, 2)),
-            ExchangeStored(1, 5, 30, 20),
-            ExchangeStored(1, 6, 31, 21),
-            ExchangeStored(1, 7, 32, 21),  # another one's
-            ExchangeStored(1, 8, 33, 22, True),  # given up, and not
-            WillStored("a", Will(Message("t#", b"x")), None, 1, None),
-        ],
-        100.0,
-    )
+    rows: list[Stored] = [
+        session(1, "a"),
+        session(2, "b", expiry_interval=0.0),
+        session(3, "c", expiry_interval=float("inf")),
+        DeliveryStored(20, 1, None, bad),
+        DeliveryStored(21, 1, None, delivery(1, 2)),
+        DeliveryStored(22, 1, None, delivery(2, 2)),
+        ExchangeStored(1, 5, 30, 20),
+        ExchangeStored(1, 6, 31, 21),
+        ExchangeStored(1, 7, 32, 21),  # another one's
+        ExchangeStored(1, 8, 33, 22, True),  # given up, and not
+        WillStored("a", Will(Message("t#", b"x")), None, 1, None),
+    ]
+    made = SessionStore.recover(rows, 100.0)
     made.store.check()
     assert sorted(each.row for each in made.set_aside) == [
         ("delivery", 20),
@@ -163,7 +164,8 @@ def test_what_no_client_could_be_sent_is_set_aside() -> None:
 
 
 def test_a_call_that_raises_leaves_what_a_new_run_owes_its_journal() -> None:
-    rows = [session(1, "a"), MessageStored(10, Message("t", b"x"), 1.0, None, None, None)]
+    orphan = MessageStored(10, Message("t", b"x"), 1.0, None, None, None)
+    rows: list[Stored] = [session(1, "a"), orphan]
     store = SessionStore.recover(rows, 100.0).store
     before = store.snapshot()
     with pytest.raises(InvalidState):
@@ -320,7 +322,7 @@ def test_what_ended_with_its_connection_stays_so_though_the_clock_was_set_back(
 
 
 def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
-    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x; the row says so too."""
+    """NN-2.8: RETAIN of a live message is 0 for MQTT 3.x, which is about packets alone."""
     world = World(durable=True)
     world.connect(1, "a")
     world.subscribe(1, Subscription("t", 2, retain_as_published=True))
@@ -331,7 +333,13 @@ def test_what_was_sent_is_sent_again_whatever_it_was_in_the_queue() -> None:
     before = world.store.snapshot()
     after = recovered(world).snapshot()
     assert durable_view(after, 0.0) == durable_view(before, 0.0)
-    assert [each.retain for each in recovered(world)["a"].queued()] == [False]
+    assert [each.delivery.retain for each in of_type(SendPublish, world.actions)] == [False] * 2
+    same = SessionStore.restore(before)
+    same.handle(ConnectionLost(2), 0.0)
+    for store in (same, recovered(world)):
+        outcome = store.handle(ClientConnected(3, "a", 5, clean_start=False), 0.0)
+        again = of_type(SendPublish, outcome.actions)
+        assert [each.delivery.retain for each in again] == [True, True]
     world.puback(2, 1)
     world.pubrec(2, 2)
     world.pubcomp(2, 2)
@@ -365,3 +373,15 @@ def test_subscriptions_of_a_session_that_becomes_durable_keep_their_order() -> N
     world.subscribe(1, "c")
     wanted = [each.topic_filter for each in world.session("a").subscriptions]
     assert [each.topic_filter for each in recovered(world)["a"].subscriptions] == wanted
+
+
+def test_the_latest_arrival_is_known_whatever_the_order_of_rows() -> None:
+    """What arrives next must not wait before it, though the clock was set back [MQTT-4.6.0-5]."""
+    rows = [
+        session(1, "a"),
+        session(2, "b"),
+        DeliveryStored(100, 1, None, delivery(10)),
+        DeliveryStored(50, 2, None, delivery(20)),
+    ]
+    store = SessionStore.recover(rows, 5.0).store
+    assert store.snapshot().arrived_at == 20.0
