@@ -78,7 +78,7 @@ def test_a_run_whose_own_row_is_lost() -> None:
 
 
 def test_what_is_more_than_the_limit_is_counted() -> None:
-    rows = [session(number, f"client-{number:03}") for number in range(60)]
+    rows = [session(number, f"client-{number:03}") for number in range(1, 61)]
     shown = journal(rows, limit=10)
     assert sum(line.startswith("client-") for line in shown) == 10
     assert "50 more sessions" in shown
