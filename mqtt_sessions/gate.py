@@ -44,6 +44,8 @@ from mqtt_sessions.changes import (
     InboundIdStored,
     MessageRemoved,
     MessageStored,
+    ReplayRemoved,
+    ReplayStored,
     Row,
     SessionRemoved,
     row_of,
@@ -159,8 +161,9 @@ class CommitGate:
         if self._has_failed:
             self._refuse()
         ready: list[Action] = []
+        may_repeat = False
         if outcome.changes:
-            self._take(outcome.changes, ready)
+            may_repeat = self._take(outcome.changes, ready)
         elif self._tail is None:
             return outcome.actions
         if not outcome.actions and not outcome.notices:
@@ -175,7 +178,10 @@ class CommitGate:
         for action in outcome.actions:
             kind = type(action)
             if kind is SendPublish:
-                relies = self._publish_relies(action.delivery)
+                # At QoS 0 it is sent once or not at all.
+                relies = self._publish_relies(action.delivery) or (
+                    may_repeat and not action.delivery.qos
+                )
             elif kind in _PROMISES:
                 relies = True
             elif kind is RouteMessage:
@@ -224,8 +230,14 @@ class CommitGate:
 
     # ------------------------------------------------------------ the open batch
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> None:
-        """Put changes into the open batch, and let go what needs none of them any more."""
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
+        """Put changes into the open batch, and let go what needs none of them any more.
+
+        Returns:
+            Whether a crash may bring back what is sent now: a copy that an earlier batch may hold
+            was removed, or a retained message was passed over.
+        """
+        may_repeat = False
         deliveries, messages, opened = self._deliveries, self._messages, self._open
         segment: _Segment | None = None
         gone: list[tuple[DeliveryStored, _Segment]] = []
@@ -239,6 +251,7 @@ class CommitGate:
             elif type(change) is DeliveryRemoved:
                 copy = deliveries.pop(change.delivery_id, None)
                 if copy is None:
+                    may_repeat = True
                     self._fix(change.delivery_id << 2, change)
                 elif len(changes) == 1:
                     copy[1].live -= 1
@@ -256,6 +269,8 @@ class CommitGate:
                 else:
                     body[1].live -= 1
             else:
+                if type(change) is ReplayStored or type(change) is ReplayRemoved:
+                    may_repeat = True
                 self._fix(_key(change), change)
         if gone:
             passed_on = self._passed_on(gone, changes)
@@ -264,6 +279,7 @@ class CommitGate:
                     made_in.live -= 1
         if opened and not opened[0].live:
             self._settle(ready)
+        return may_repeat
 
     def _passed_on(
         self, gone: list[tuple[DeliveryStored, _Segment]], changes: tuple[Change, ...]

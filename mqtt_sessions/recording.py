@@ -62,6 +62,7 @@ class Recorder:
         bodies: Messages that several rows refer to, by the identity of their deliveries; those of
             rows that hold their message themselves are not in it.
         replays: Retained messages on their way, by session; the router's own.
+        sent_now: Copies of the message that is being published and are in flight already.
         started_at: When the run began; None: with the first call.
         alive_at: The last instant at which the journal knows it to have run; None: it was told
             nothing yet.
@@ -85,6 +86,7 @@ class Recorder:
         "orphans",
         "replays",
         "reserved",
+        "sent_now",
         "settings",
         "started_at",
     )
@@ -106,6 +108,7 @@ class Recorder:
         self.next_id = next_id
         self.reserved = next_id
         self.bodies: dict[int, Body] = {}
+        self.sent_now: list[tuple[Rows, int, Delivery]] = []
         self.orphans: list[int] = []
         self.replays: Mapping[SessionState, _Replay] = {}
         self._touched: dict[SessionState, None] = {}
@@ -145,6 +148,7 @@ class Recorder:
         self.changes.clear()
         self._touched.clear()
         self._replaying.clear()
+        self.sent_now.clear()
         self._body = None
 
     def new_id(self) -> int:
@@ -314,6 +318,7 @@ class Recorder:
 
     def copy(self, rows: Rows, delivery: Delivery) -> tuple[int, Body | None]:
         """A copy for a durable session; the row, and the message that it refers to."""
+        self.note_sent()  # rows are in the order of copies
         body = self._body or self._begin_body()
         row_id = self.new_id()
         self._know(body, delivery)
@@ -413,8 +418,11 @@ class Recorder:
         if delivery.qos == 2:
             self._exchange(rows, packet_id, entry[0])
 
-    def sent_together(self, sent: list[tuple[Rows, int, Delivery]]) -> None:
+    def note_sent(self) -> None:
         """Copies of one message are in flight: `copy` and `sent` of each, at less cost."""
+        sent = self.sent_now
+        if not sent:
+            return
         body = self._body or self._begin_body()
         message_id, row_id = body.message_id, self.next_id
         append = self.changes.append
@@ -435,6 +443,7 @@ class Recorder:
         self.next_id = row_id
         body.references += len(sent)
         self._copies += len(sent)
+        sent.clear()
 
     def acked(self, session: SessionState, packet_id: int) -> Outcome:
         """What came of a PUBACK that made nothing else happen: `take`, at half the cost."""

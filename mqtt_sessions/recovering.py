@@ -139,7 +139,7 @@ class SavedState:
         for row in rows:
             if isinstance(row, DeliveryStored):
                 saved = sessions.get(row.session_id)
-                if saved is None:
+                if saved is None or not is_valid_topic(row.delivery.message.topic_name):
                     behind.append(row)
                     continue
                 if row.delivery_id < last_id or row.delivery.received_at < arrived_at:
@@ -168,6 +168,9 @@ class SavedState:
     def _take_other(self, row: Stored, behind: list[Stored]) -> None:
         match row:
             case SessionStored():
+                if row.expiry_interval is not None and not 0 < row.expiry_interval < _INF:
+                    self._set_aside(row, "it ends with its connection, or at no instant")
+                    return
                 self.sessions[row.session_id] = SavedSession(row)
                 self.next_id = max(self.next_id, row.session_id + 1)
             case MessageStored():
@@ -180,6 +183,9 @@ class SavedState:
                 self.retained[row.message.topic_name] = row
                 self.arrived_at = max(self.arrived_at, row.received_at)
             case WillStored():
+                if not is_valid_topic(row.will.message.topic_name):
+                    self._set_aside(row, "no topic name")
+                    return
                 self.wills[row.client_id] = row
             case EpochStored():
                 self.epochs[row.epoch] = row
@@ -197,6 +203,9 @@ class SavedState:
         if saved is None:
             self._set_aside(row, "there is no such session")
         elif isinstance(row, DeliveryStored):
+            if not is_valid_topic(row.delivery.message.topic_name):
+                self._set_aside(row, "no topic name")  # and its session would never get past it
+                return
             saved.deliveries.append(row)
             saved.is_sorted = False
         elif isinstance(row, SubscriptionStored):
@@ -230,9 +239,9 @@ class SavedState:
                 delivery_id = row.delivery_id
                 if delivery_id is None:
                     continue
-                delivery = there.get(delivery_id)
-                if delivery is None or delivery.qos != 2:
-                    self._set_aside(row, "its message is not there")
+                delivery = there.pop(delivery_id, None)
+                if delivery is None or delivery.qos != 2 or row.is_abandoned:
+                    self._set_aside(row, "its message is not there, or not for it")
                     saved.exchanges[index] = ExchangeStored(
                         row.session_id, row.packet_id, row.place, None, True
                     )

@@ -32,7 +32,6 @@ from mqtt_sessions.policy import ExpiryPolicy, OverlapPolicy, ServerOptions, Ses
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.retained import Replay, Retained
 from mqtt_sessions.retaining import Retaining, not_local
-from mqtt_sessions.rows import Rows
 from mqtt_sessions.snapshots import SessionContents
 from mqtt_sessions.state import (
     NO_LOCAL,
@@ -248,7 +247,6 @@ class Router(Retaining):
         expires_at = None if lifetime is None else now + lifetime  # NN-9.5: from its arrival
         made: dict[int | tuple[int, ...], Delivery] = {}
         late: list[tuple[SessionState, Delivery]] = []
-        sent: list[tuple[Rows, int, Delivery]] = []
         beside, append = self._replays or self._fanouts, turn.actions.append
         long = self._makes_several(buckets) or len(message.payload) >= outbound.HUGE
         before, accepted = turn.accepted, 0
@@ -295,9 +293,9 @@ class Router(Retaining):
             in_flight[packet_id] = delivery
             append(SendPublish(link.connection, delivery, packet_id, False, told))
             if recorder is not None and session.rows is not None:
-                sent.append((session.rows, packet_id, delivery))
-        if recorder is not None and sent:
-            recorder.sent_together(sent)
+                recorder.sent_now.append((session.rows, packet_id, delivery))
+        if recorder is not None:
+            recorder.note_sent()
         turn.accepted += accepted
         if late:
             self._offer_late(late, turn)

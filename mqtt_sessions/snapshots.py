@@ -31,7 +31,7 @@ __all__ = [
     "WillFanoutSnapshot",
 ]
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 2
 """Of the format; `restore` refuses others. It rises with any change of what a snapshot holds."""
 
 Drops = tuple[tuple[DropReason, int], ...]

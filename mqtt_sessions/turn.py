@@ -160,7 +160,7 @@ class Turn:
         return outcome
 
     def clear(self) -> None:
-        """Forget what was collected: a host's function raised in the middle of a call."""
+        """Forget what was collected: the call has raised, and what it owes is still owed."""
         self.actions.clear()
         self.notices.clear()
         self.wills.clear()

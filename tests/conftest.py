@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -28,6 +29,16 @@ def require_program(name: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def require_module(name: str) -> None:
+    """The same for a module of the `test` extra without which a whole test module is void."""
+    if importlib.util.find_spec(name) is not None:
+        return
+    message = f"{name} is not installed (it is part of the extra `test`)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message, allow_module_level=True)
 
 
 @pytest.fixture(name="require_program")

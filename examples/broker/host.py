@@ -17,6 +17,7 @@ from mqtt_sessions import (
     CloseConnection,
     ConnectionLost,
     Event,
+    InvalidState,
     Outcome,
     RouteMessage,
     ServerOptions,
@@ -150,8 +151,10 @@ class Host:
             self._take(self.store.handle(event, time.time()))
         except Exception as error:
             # A mistake of ours. It costs the one whose event it was his connection, and not those
-            # whose events come next.
+            # whose events come next, unless memory and journal may say different things now.
             self._complain(f"{type(event).__name__} failed", error, connection)
+            if not isinstance(error, InvalidState):
+                self._storage.give_up(error)
 
     def _take(self, outcome: Outcome) -> None:
         self._perform(self._storage.add(outcome))

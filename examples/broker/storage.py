@@ -98,6 +98,12 @@ class Storage:
             actions += self._finish()
         return actions
 
+    def give_up(self, error: Exception) -> None:
+        """The store broke off in the middle of a call: what is kept is true, what is held may not
+        be."""
+        if self._journal is not None and not self._has_failed:
+            self._stop(JournalError(f"the store is not what the journal says: {error}"))
+
     def close(self) -> None:
         """Store all there is, and give the journal back."""
         self.flush()
@@ -125,6 +131,11 @@ class Storage:
         if self._commit is commit:  # or else somebody has waited for it
             self._perform(self._finish())
 
+    def _stop(self, error: JournalError) -> None:
+        self._has_failed = True
+        self._gate.failed()
+        self._fail(error)
+
     def _finish(self) -> Sequence[Action]:
         """Wait for the commit that runs, and begin the next one; what may be performed now."""
         assert self._commit is not None
@@ -132,9 +143,7 @@ class Storage:
         try:
             commit.result()
         except JournalError as error:
-            self._has_failed = True
-            self._gate.failed()
-            self._fail(error)
+            self._stop(error)
             return ()
         actions = self._gate.committed(self._number)
         self._start()

@@ -166,10 +166,10 @@ def look_up(rows: Iterable[Stored], client_id: str, now: float) -> ClientReport 
     *Cost* O(rows); it holds what the client's session has, without payloads.
     """
     found = _Found(client_id)
-    books = Books()
+    books = Books(now)
     for row in found.own(rows):
-        books.take(row, now)
-    return found.report(books, now)
+        books.take(row)
+    return found.report(books)
 
 
 class _Found:
@@ -230,8 +230,8 @@ class _Found:
             case ExchangeStored():
                 self.exchanges.append(row)
 
-    def report(self, books: Books, now: float) -> ClientReport | None:
-        summary = books.summary(now, None)
+    def report(self, books: Books) -> ClientReport | None:
+        summary = books.summary(None)
         (session,) = summary.sessions or (None,)
         if session is None and self.will is None:
             return None
@@ -252,7 +252,7 @@ class _Found:
                 message.topic_name, _size(message), message.qos, message.retain, delay, due
             )
         return ClientReport(
-            now,
+            books.now,
             summary.runs,
             self.client_id,
             session,

@@ -62,8 +62,8 @@ class Runs:
     """The runs of the store, from one recovery to the next.
 
     Attributes:
-        last: Number of the last one; 0: there was none.
-        started_at: When it began.
+        last: Number of the last one that left a row; 0: there was none.
+        started_at: When it began; None, as the next: its own row is lost.
         alive_at: The last instant at which it is known to have run.
     """
 
@@ -195,10 +195,10 @@ def summarize(rows: Iterable[Stored], now: float, limit: int | None = None) -> S
     *Cost* O(rows + sessions * log(limit)); it holds a few figures for each session and for each
     will, and no message.
     """
-    books = Books()
+    books = Books(now)
     for row in rows:
-        books.take(row, now)
-    return books.summary(now, limit)
+        books.take(row)
+    return books.summary(limit)
 
 
 def finite(number: float | None) -> float | None:
@@ -236,7 +236,8 @@ class _Tally:
 class Books:
     """All figures, row by row; each row comes behind those that it names."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.now = now
         self.epochs: dict[int, EpochStored] = {}
         self.cuts: dict[int, float | None] = {}
         self.sessions: dict[int, _Tally] = {}
@@ -250,10 +251,10 @@ class Books:
         self.expired_messages = 0
         self.set_aside: list[Quarantined] = []
 
-    def take(self, row: Stored, now: float) -> None:
+    def take(self, row: Stored) -> None:
         match row:
             case DeliveryStored():
-                self._delivery(row, now)
+                self._delivery(row)
             case MessageStored():
                 self.messages += 1
                 self.shared_messages += 1
@@ -279,7 +280,7 @@ class Books:
             case _:
                 assert_never(row)
 
-    def _delivery(self, row: DeliveryStored, now: float) -> None:
+    def _delivery(self, row: DeliveryStored) -> None:
         tally = self.sessions.get(row.session_id)
         if tally is None:
             self._set_aside(row, "there is no such session")
@@ -291,7 +292,7 @@ class Books:
         if row.message_id is None:
             self.messages += 1
             self.message_bytes += size
-        if delivery.expires_at is not None and delivery.expires_at <= now:
+        if delivery.expires_at is not None and delivery.expires_at <= self.now:
             self.expired_messages += 1
 
     def _of_session(
@@ -322,7 +323,7 @@ class Books:
 
     # ---------------------------------------------------------------- what it comes to
 
-    def summary(self, now: float, limit: int | None) -> Summary:
+    def summary(self, limit: int | None) -> Summary:
         tallies = self.sessions.values()
         ends = [self._expires(tally.row).at for tally in tallies]
         states = Counter(self._state(tally.row) for tally in tallies)
@@ -332,7 +333,7 @@ class Books:
             connected=states["connected"],
             cut=states["cut"],
             parked=states["parked"],
-            expired=sum(at is not None and at <= now for at in ends),
+            expired=sum(at is not None and at <= self.now for at in ends),
             subscriptions=sum(tally.subscriptions for tally in tallies),
             queued=sum(tally.copies for tally in tallies) - in_flight,
             expired_messages=self.expired_messages,
@@ -353,7 +354,7 @@ class Books:
             len(tallies) if limit is None else limit, tallies, lambda tally: tally.row.client_id
         )
         return Summary(
-            now,
+            self.now,
             self._runs(),
             totals,
             tuple([self._session(tally) for tally in shown]),
@@ -361,10 +362,13 @@ class Books:
         )
 
     def _runs(self) -> Runs:
-        if not self.epochs:
-            return Runs(0, None, None)
-        last = self.epochs[max(self.epochs)]
-        return Runs(last.epoch, finite(last.started_at), finite(last.alive_at))
+        named = {tally.row.epoch for tally in self.sessions.values()}
+        named.update(epoch for _, _, epoch in self.wills.values())
+        last = max({0, *self.epochs, *named})
+        row = self.epochs.get(last)
+        if row is None:
+            return Runs(last, None, None)
+        return Runs(last, finite(row.started_at), finite(row.alive_at))
 
     def _session(self, tally: _Tally) -> SessionSummary:
         row = tally.row
@@ -390,10 +394,13 @@ class Books:
         )
 
     def _cut_at(self, epoch: int) -> float | None:
-        """When the connections of a run were found to be cut; None: at the next start."""
+        """When the connections of a run were found to be cut; None: at the next start.
+
+        Never later than now, though the clock may have been set back.
+        """
         if epoch not in self.cuts:
             later = [each.started_at for each in self.epochs.values() if each.epoch > epoch]
-            self.cuts[epoch] = finite(min(later, default=None))
+            self.cuts[epoch] = min(*later, self.now) if later else None
         return self.cuts[epoch]
 
     def _state(self, row: SessionStored) -> State:

@@ -88,6 +88,8 @@ def of_journal(
 def _runs(runs: Runs, now: float) -> str:
     if runs.last == 0:
         return "no run has written to it"
+    if runs.started_at is None:
+        return f"run {runs.last} was the last one"
     return (
         f"run {runs.last} began {relative(runs.started_at, now)}, "
         f"and is known to have run {relative(runs.alive_at, now)}"

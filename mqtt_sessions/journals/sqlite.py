@@ -117,7 +117,7 @@ class SQLiteJournal:
                 if self._read_only:
                     raise JournalUnusable(f"{self.path}: its pages are damaged")
                 self._connection, self._quarantined = salvage(self._connection, self.path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from names of columns
             raise JournalUnusable(reason_of(self.path, error)) from error
         return Loading(
             self._connection, self.path, self._read_only, self._was_alone, self._quarantined

@@ -18,7 +18,7 @@ from mqtt_sessions.changes import (
 )
 from mqtt_sessions.journals.contract import JournalUnusable, Quarantined
 from mqtt_sessions.journals.sqlite_bodies import DAMAGE, Damaged, unpack_copy
-from mqtt_sessions.journals.sqlite_rows import UNPACK, Columns
+from mqtt_sessions.journals.sqlite_rows import LARGEST_ID, UNPACK, Columns
 from mqtt_sessions.journals.sqlite_schema import KEYS, reason_of, text_or_bytes, wal_of
 from mqtt_sessions.messages import Delivery
 
@@ -77,7 +77,7 @@ class Loading:
             yield from self._exchanges()
             if self._read_only and self._was_alone and wal_of(self._path).exists():
                 raise JournalUnusable(f"{self._path}: it was opened elsewhere while it was read")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise JournalUnusable(reason_of(self._path, error)) from error
         finally:
             if collects:
@@ -129,6 +129,8 @@ class Loading:
             try:
                 if session_id not in sessions:
                     raise Damaged(f"its session {session_id!r} is missing")
+                if not 0 < delivery_id <= LARGEST_ID:
+                    raise Damaged(f"delivery_id is {delivery_id}, not 1 to {LARGEST_ID}")
                 message_id, delivery = unpack_copy(body, delivery_id, messages, alike)
             except DAMAGE as error:
                 self._damaged.append((row, _told(error)))

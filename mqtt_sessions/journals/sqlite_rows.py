@@ -36,13 +36,17 @@ from mqtt_sessions.policy import ExpiryPolicy, OverflowPolicy, SessionLimits
 from mqtt_sessions.snapshots import ReplaySnapshot
 from mqtt_sessions.subscriptions import Subscription
 
-__all__ = ["REMOVED", "STORED", "UNPACK", "Columns", "Key"]
+__all__ = ["LARGEST_ID", "REMOVED", "STORED", "UNPACK", "Columns", "Key"]
 
 Columns: TypeAlias = tuple[Any, ...]
 """A row, as it is bound or read."""
 
 Key: TypeAlias = tuple[Any, ...]
 """The columns that name a row in its table, which are its first."""
+
+
+LARGEST_ID = 2**62
+"""Nothing is ever numbered so high, and the next run goes on behind the highest number."""
 
 
 # ---------------------------------------------------------------- writing
@@ -99,7 +103,7 @@ def _exchange(change: ExchangeStored) -> Columns:
 
 def _replay(change: ReplayStored) -> Columns:
     replay = change.replay
-    fields = attrs.asdict(replay)
+    fields = attrs.asdict(replay, recurse=False)
     for name in ("superseded", "offered"):  # instants are floats, whatever a host's clock gives
         fields[name] = [(topic, float(at), event) for topic, at, event in fields[name]]
     if replay.goes_on_at is not None:
@@ -183,8 +187,8 @@ def _integer(number: object, low: int, high: int, name: str) -> int:
     return number
 
 
-def _identifier(number: object, name: str) -> int:
-    return _integer(number, 0, 2**63 - 1, name)
+def _identifier(number: object, name: str, low: int = 0) -> int:
+    return _integer(number, low, LARGEST_ID, name)
 
 
 def _flag(number: object, name: str) -> bool:
@@ -243,7 +247,7 @@ def _read_session(row: Columns) -> SessionStored:
     _require(interval is None or interval >= 0, f"expiry_interval is {interval!r}")
     _require(client_id != "", "client_id is empty")
     return SessionStored(
-        session_id,
+        _identifier(session_id, "session_id", 1),
         _text(client_id, "client_id"),
         _identifier(epoch, "epoch"),
         _flag(connected, "connected"),
@@ -359,7 +363,7 @@ def _read_message(row: Columns) -> MessageStored:
     message_id, body = row
     given = unpack_body(body)
     return MessageStored(
-        message_id,
+        _identifier(message_id, "message_id", 1),
         given.message,
         given.received_at,
         given.expires_at,

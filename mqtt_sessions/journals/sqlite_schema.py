@@ -278,7 +278,7 @@ _REASONS = {
 }
 
 
-def reason_of(path: Path, error: sqlite3.Error) -> str:
+def reason_of(path: Path, error: Exception) -> str:
     """What an error of SQLite means for who runs the broker."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
     return f"{path}: {_REASONS.get(code, 'SQLite cannot use it')} ({error})"

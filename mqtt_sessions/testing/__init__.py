@@ -36,7 +36,7 @@ from mqtt_sessions.testing.moves import EVERYTHING, REAL_TIME, Profile
 from mqtt_sessions.testing.search import Closure, RuleBroken, SearchTooLarge, explore
 from mqtt_sessions.testing.search_world import Entry, Leaving, Peer, SmallWorld
 from mqtt_sessions.testing.small_worlds import SMALL_WORLDS
-from mqtt_sessions.testing.subjects import Restored, Subject
+from mqtt_sessions.testing.subjects import Journaled, Restored, Subject
 from mqtt_sessions.testing.transcript import Failure, Step, sequence_diagram, transcript
 from mqtt_sessions.testing.world import RunFailed, World
 
@@ -52,6 +52,7 @@ __all__ = [
     "Entry",
     "Failure",
     "JournalConformance",
+    "Journaled",
     "Judge",
     "Leaving",
     "Model",

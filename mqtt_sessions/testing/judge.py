@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mqtt_sessions._values import value
 from mqtt_sessions.events import Event
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.testing.invariants import Watch
@@ -25,6 +26,17 @@ _MOST_CALLS = 10_000
 
 _MEMBERS = ("handle", "handle_timeout", "next_deadline_at")
 _BEGINNING = float("-inf")
+
+
+@value
+class ServerCrashed:
+    """What a transcript shows for a crash.
+
+    Attributes:
+        unheard: What was taken in and is not durable.
+    """
+
+    unheard: Event | None
 
 
 class Judge:
@@ -86,6 +98,30 @@ class Judge:
                 of the model, `Violation` of an invariant, or its own `check`.
         """
         return self._step(event, now)
+
+    def crash(self, now: float, unheard: Event | None = None) -> Step:
+        """The subject dies and comes back; what is due then is done.
+
+        Args:
+            now: When it comes back.
+            unheard: What it was told last, and has not made durable.
+
+        Raises:
+            TypeError: It cannot: it has no `crash`.
+            AssertionError: As for `feed`.
+        """
+        crash: Callable[[Event | None, float, float], None] | None
+        crash = getattr(self.subject, "crash", None)
+        if crash is None:
+            raise TypeError(f"{self.subject!r} cannot crash: it has no such method")
+        then = now if self._latest == _BEGINNING else self._latest
+        self._latest = now = max(then, now)
+        crash(unheard, then, now)
+        self.model.crash(now)
+        if self._watch is not None:
+            self._watch.recovered(now)
+        self.steps.append(Step(now, ServerCrashed(unheard)))  # type: ignore[arg-type]
+        return self._step(None, now)
 
     def pass_time(self, now: float) -> Step:
         """Time passes until `now`, and the host's timer does what is due.

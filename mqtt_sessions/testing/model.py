@@ -18,6 +18,7 @@ the core but values. Each rule stands under its id, in the module of its subject
 - `model_copies`: what a PUBLISH says, and how many copies of a message there are.
 - `model_sending`: what may be sent, and when.
 - `model_notices`: drops and bounds, and what is still owed at the end of a step.
+- `model_crash`: what is left after a crash, where a store is durable.
 
 What it does not look at: bytes on the wire, topic aliases, shared subscriptions, the counters, what
 an exception says, a host that feeds an event of a later instant without `handle_timeout` before it.
@@ -64,7 +65,7 @@ from mqtt_sessions.messages import Delivery
 from mqtt_sessions.notices import Notice
 from mqtt_sessions.policy import ExpiryPolicy, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
-from mqtt_sessions.testing.model_notices import Settling
+from mqtt_sessions.testing.model_crash import Crashing
 from mqtt_sessions.testing.model_values import Disagreement, ModelConnection, ModelSession
 
 __all__ = ["Disagreement", "Model", "ModelConnection", "ModelSession"]
@@ -74,7 +75,7 @@ _DEFAULT_LIMITS = SessionLimits()
 _DEFAULT_OPTIONS = ServerOptions()
 
 
-class Model(Settling):
+class Model(Crashing):
     """Accepts or rejects what a subject does, step by step.
 
     A step: `handle` (what the subject was told) or `handle_timeout` or both, then `observe` for

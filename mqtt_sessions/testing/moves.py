@@ -28,6 +28,7 @@ from mqtt_sessions.events import (
     ConnectionWritable,
     DisconnectReceived,
     Event,
+    HeartbeatPassed,
     LimitsChanged,
     MalformedPacketReceived,
     MessagePublished,
@@ -121,6 +122,7 @@ class Player:
         self._subscribes = _FIRST_OF_SUBSCRIBES
         self._open: dict[int, _Peer] = {}
         self._closed: list[_Peer] = []  # by the server, and not yet told to be lost
+        self._dies, self._down = "", 0.0
         self._exchanges: dict[str, dict[int, Message]] = {}  # QoS 2 towards the server, by client
 
     def play(self, move: Move) -> None:
@@ -135,7 +137,22 @@ class Player:
     # ------------------------------------------------------------ what comes back
 
     def _feed(self, event: Event) -> None:
-        self._see(self._judge.feed(event, self.now))
+        if not self._dies:
+            self._see(self._judge.feed(event, self.now))
+        elif self._dies == "before the commit":
+            self._die(event)
+        else:
+            self._judge.feed(event, self.now)  # what comes of it is durable, and nobody sees it
+            self._die()
+
+    def _die(self, unheard: Event | None = None) -> None:
+        """The process dies, with all connections, and a new one finds the journal."""
+        self._dies = ""
+        self._open.clear()
+        self._closed.clear()
+        if self._profile.time:
+            self.now += self._down
+        self._judge.crash(self.now, unheard)
 
     def _see(self, step: Step) -> None:
         """What the clients learn from a step."""
@@ -225,6 +242,17 @@ class Player:
             congested = x % 2 == 0
             kind = ConnectionCongested if congested else ConnectionWritable
             self._feed(kind(peer.connection))
+
+    def _crash(self, who: int, x: int, y: int) -> None:
+        """The server dies: now, or in the middle of something else."""
+        self._down = (0.0, 0.0, 0.5, 3.0)[x % 4]
+        self._dies = ("now", "before the commit", "before the actions")[y % 3]
+        if self._dies == "now":
+            self._die()
+        else:
+            _IN_THE_MIDDLE_OF[y // 3 % len(_IN_THE_MIDDLE_OF)](self, who, x, y)
+            if self._dies:
+                self._die()
 
     # ------------------------------------------------------------ subscriptions
 
@@ -467,9 +495,9 @@ class Player:
         )
 
     def _reorganize(self, who: int, x: int, y: int) -> None:
-        """New limits, or the end of it all."""
+        """New limits, a sign of life, or the end of it all."""
         if x % 4 == 3:
-            self._feed(ServerStopping())
+            self._feed(ServerStopping() if x % 8 == 3 else HeartbeatPassed())
             return
         number = (0, 1, 2, 5)[y % 4]
         limits = (
@@ -518,7 +546,18 @@ _MOVES: dict[str, Callable[[Player, int, int, int], None]] = {
     "come late": Player._come_late,
     "administer": Player._administer,
     "reorganize": Player._reorganize,
+    "crash": Player._crash,
 }
+_IN_THE_MIDDLE_OF: tuple[Callable[[Player, int, int, int], None], ...] = (
+    Player._publish,
+    Player._acknowledge,
+    Player._release,
+    Player._connect,
+    Player._cut,
+    Player._subscribe,
+    Player._disconnect,
+    Player._unsubscribe,
+)
 _NEEDS = {
     "wait": "time",
     "host publishes": "host",
@@ -527,6 +566,7 @@ _NEEDS = {
     "come late": "late",
     "administer": "host",
     "reorganize": "host",
+    "crash": "crashes",
 }
 _FREQUENT = (
     ("connect", 4),

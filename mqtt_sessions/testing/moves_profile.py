@@ -31,6 +31,8 @@ class Profile:
         congestion: Connections stall.
         time: The clock moves.
         clock_steps_back: It also goes back.
+        crashes: The server dies, between two steps or within one, and comes back with what its
+            journal has; for subjects that can, such as `Journaled`.
 
     Raises:
         InvalidValue: `clients` or `versions` is none of these.
@@ -49,6 +51,7 @@ class Profile:
     congestion: bool = True
     time: bool = True
     clock_steps_back: bool = True
+    crashes: bool = False
 
     def __attrs_post_init__(self) -> None:
         check_integer("Profile", "clients", self.clients, 1, len(CLIENTS))
@@ -58,7 +61,7 @@ class Profile:
 
 
 EVERYTHING = Profile()
-"""Everything that can happen to a store."""
+"""Everything that can happen to a store that lives on."""
 
 REAL_TIME = Profile(
     versions=(5, 4),

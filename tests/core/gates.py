@@ -43,6 +43,8 @@ from mqtt_sessions.changes import (
     InboundIdStored,
     MessageRemoved,
     MessageStored,
+    ReplayRemoved,
+    ReplayStored,
     RetainedRemoved,
     RetainedStored,
     Row,
@@ -98,8 +100,15 @@ class NaiveGate:
         for notice in outcome.notices:
             if isinstance(notice, WillPublished):
                 self.wills.append((notice.message, seen))
+        may_repeat = any(
+            not record.is_dead
+            and isinstance(record.change, DeliveryRemoved | ReplayStored | ReplayRemoved)
+            for record in self.history[first:]
+        )
         for action in outcome.actions:
-            relies = self._relies(action)
+            relies = self._relies(action) or (
+                may_repeat and isinstance(action, SendPublish) and action.delivery.qos == 0
+            )
             self.withheld.append((action, seen if relies else None))
             self.relying += [action] * relies
         return self._go()
@@ -244,6 +253,7 @@ def _fixed(session_id: int, number: int) -> tuple[Change, ...]:
         WillStored("a", Will(message), None, 1, None),
         WillRemoved("a"),
         IdsReserved(number),
+        ReplayRemoved(session_id),
     )
 
 
@@ -399,6 +409,16 @@ class ForgetsWills(CommitGate):
         return
 
 
+class ForgetsQueues(CommitGate):
+    """What waited in a queue is sent at QoS 0 before the queue's row is gone."""
+
+    __slots__ = ()
+
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
+        super()._take(changes, ready)
+        return False
+
+
 class RemembersWills(CommitGate):
     """Copies of a will wait for ever new batches."""
 
@@ -456,6 +476,7 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     OneSegment,
     LosesHandovers,
     ForgetsWills,
+    ForgetsQueues,
     RemembersWills,
     IgnoresOrigin,
     SettlesPastBatches,

@@ -45,6 +45,7 @@ from mqtt_sessions.changes import (
     InboundIdStored,
     MessageRemoved,
     MessageStored,
+    ReplayRemoved,
     RetainedRemoved,
     RetainedStored,
     Row,
@@ -184,6 +185,25 @@ def test_at_qos_1_a_host_may_choose_to_wait() -> None:
     actions = publish("a", M1, 1), publish("b", M1, 0)
     assert add(gate, stored(1), *actions) == actions[1:]
     assert commit(gate) == actions[:1]
+
+
+@pytest.mark.parametrize("left", [DeliveryRemoved(1), ReplayRemoved(1)], ids=["queue", "replay"])
+def test_what_waited_is_sent_at_qos_0_when_it_does_not_wait_any_more(left: Change) -> None:
+    """Else a crash would let it be sent again, and QoS 0 is once or not at all [§4.3.1]."""
+    gate = CommitGate()
+    sent = publish("b", M0, 0)
+    add(gate, stored(1))
+    commit(gate)
+    assert add(gate, left, sent, publish("c", M1, 1)) == (publish("c", M1, 1),)
+    assert commit(gate) == (sent,)
+
+
+def test_what_waited_and_was_never_written_is_sent_at_qos_0_at_once() -> None:
+    gate = CommitGate()
+    add(gate, stored(1))
+    assert add(gate, DeliveryRemoved(1), publish("b", M0, 0)) == (publish("b", M0, 0),)
+    add(gate, stored(2), stored(3))
+    assert add(gate, DeliveryRemoved(2), publish("b", M0, 0)) == (publish("b", M0, 0),)
 
 
 @pytest.mark.parametrize("qos", [0, 1])

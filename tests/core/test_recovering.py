@@ -21,6 +21,7 @@ from mqtt_sessions import (
     MessageRemoved,
     MessageStored,
     OverlapPolicy,
+    PingReceived,
     RetainedStored,
     SendConnack,
     SendPublish,
@@ -28,9 +29,12 @@ from mqtt_sessions import (
     SessionExpirySet,
     SessionStore,
     SessionStored,
+    Stored,
     Subscription,
     SubscriptionStored,
+    Will,
     WillPublished,
+    WillStored,
 )
 from mqtt_sessions.changes import row_of
 from mqtt_sessions.testing.durable import durable_view
@@ -127,6 +131,50 @@ def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
     assert store["a"].queued() == (good.delivery,)
     # their identifiers stay taken: the receiver may know them
     assert [each.packet_id for each in store["a"].in_flight] == [5, 6]
+
+
+def test_what_no_client_could_be_sent_is_set_aside() -> None:
+    """Else its session would be sent it first, at each connection, for ever."""
+    bad = Delivery(Message("t/+", b"x", 2), 2, False, (), 1.0)
+    rows: list[Stored] = [
+        session(1, "a"),
+        session(2, "b", expiry_interval=0.0),
+        session(3, "c", expiry_interval=float("inf")),
+        DeliveryStored(20, 1, None, bad),
+        DeliveryStored(21, 1, None, delivery(1, 2)),
+        DeliveryStored(22, 1, None, delivery(2, 2)),
+        ExchangeStored(1, 5, 30, 20),
+        ExchangeStored(1, 6, 31, 21),
+        ExchangeStored(1, 7, 32, 21),  # another one's
+        ExchangeStored(1, 8, 33, 22, True),  # given up, and not
+        WillStored("a", Will(Message("t#", b"x")), None, 1, None),
+    ]
+    made = SessionStore.recover(rows, 100.0)
+    made.store.check()
+    assert sorted(each.row for each in made.set_aside) == [
+        ("delivery", 20),
+        *(("exchange", 1, packet_id) for packet_id in (5, 7, 8)),
+        ("session", 2),
+        ("session", 3),
+        ("will", "a"),
+    ]
+    assert set(made.store) == {"a"}
+    assert [each.packet_id for each in made.store["a"].in_flight] == [5, 6, 7, 8]
+    assert made.store["a"].queued() == (delivery(2, 2),)
+
+
+def test_a_call_that_raises_leaves_what_a_new_run_owes_its_journal() -> None:
+    orphan = MessageStored(10, Message("t", b"x"), 1.0, None, None, None)
+    rows: list[Stored] = [session(1, "a"), orphan]
+    store = SessionStore.recover(rows, 100.0).store
+    before = store.snapshot()
+    with pytest.raises(InvalidState):
+        store.handle(PingReceived("nobody"), 100.0)
+    assert store.snapshot() == before
+    assert store.handle_timeout(100.0).changes == (
+        EpochStored(2, 100.0, 100.0),
+        MessageRemoved(10),
+    )
 
 
 def test_messages_that_nobody_refers_to_are_removed_with_the_first_changes() -> None:

@@ -348,8 +348,8 @@ def test_other_things_are_refused() -> None:
     snapshot = busy().store.snapshot()
     with pytest.raises(InvalidValue, match="must be of type StoreSnapshot, not NoneType"):
         SessionStore.restore(None)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValue, match="version must be 3, not 4"):
-        SessionStore.restore(evolve(snapshot, version=4))
+    with pytest.raises(InvalidValue, match="version must be 2, not 3"):
+        SessionStore.restore(evolve(snapshot, version=3))
     with pytest.raises(InvalidValue, match="must be of type SessionSnapshot, not StoreSnapshot"):
         Session.restore(snapshot)  # type: ignore[arg-type]
     for now in (float("nan"), float("inf"), "now"):
@@ -501,12 +501,12 @@ FORMAT = {
     "WillFanoutSnapshot": 6,
     "RoutedSnapshot": 6,
 }
-"""Fields of all that a snapshot of version 3 can hold: who changes one changes the version."""
+"""Fields of all that a snapshot of version 2 can hold: who changes one changes the version."""
 
 
 @pytest.mark.parametrize("name", FORMAT)
 def test_the_version_stands_for_what_a_snapshot_holds(name: str) -> None:
-    assert SNAPSHOT_VERSION == 3
+    assert SNAPSHOT_VERSION == 2
     assert len(fields(getattr(mqtt_sessions, name))) == FORMAT[name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mqtt_sessions import DeadlineKind
-from mqtt_sessions.changes import ExchangeStored, SessionStored, WillStored
+from mqtt_sessions.changes import WillStored
 from mqtt_sessions.inspect import Due, look_up, summarize
 from mqtt_sessions.inspect.client import (
     ClientDeadline,
@@ -14,7 +14,7 @@ from mqtt_sessions.inspect.client import (
 )
 from mqtt_sessions.messages import Message, Will
 from mqtt_sessions.subscriptions import Subscription
-from tests.inspect.helpers import ALONE, NOW, ROWS, SHARED, alone, session
+from tests.inspect.helpers import ALONE, NOW, ROWS, SHARED, alone, copy, session
 
 
 def shared(delivery_id: int) -> MessageOnItsWay:
@@ -88,10 +88,11 @@ def test_the_will_of_a_session_that_ends_before_its_delay() -> None:
 
 
 def test_a_queue_is_in_order_of_arrival_and_then_of_identifier() -> None:
-    rows: list[SessionStored | ExchangeStored] = [session(1, "a")]
-    report = look_up([*rows, *(alone(each, 1) for each in (9, 8)), *ROWS[19:20]], "a", NOW)
+    report = look_up(
+        [session(1, "a"), *(alone(each, 1) for each in (31, 30)), copy(20, 1)], "a", NOW
+    )
     assert report is not None
-    assert [each.delivery_id for each in report.queue] == [8, 9, 20]
+    assert [each.delivery_id for each in report.queue] == [30, 31, 20]
 
 
 def test_nobody_of_that_name() -> None:

@@ -81,7 +81,7 @@ def test_json_of_a_journal_and_of_a_client(path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [session(number, f"client-{number:03}") for number in range(60)]
+    rows = [session(number, f"client-{number:03}") for number in range(1, 61)]
     path = str(written(tmp_path / "sessions.db", rows))
     shown = []
     for arguments in ([], ["--limit", "7"], ["--limit", "0"], ["--json"], ["--json", "--limit=7"]):
@@ -120,7 +120,7 @@ def test_a_terminal_that_cannot_show_it_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", ["", " --json"])
 def test_a_reader_that_has_seen_enough(tmp_path: Path, arguments: str) -> None:
-    rows = [session(number, f"client-{number:05}") for number in range(3000)]
+    rows = [session(number, f"client-{number:05}") for number in range(1, 3001)]
     path = written(tmp_path / "sessions.db", rows)
     with subprocess.Popen(
         [*COMMAND, str(path), "--limit=3000", *arguments.split()],

@@ -19,6 +19,7 @@ from mqtt_sessions.changes import (
     RetainedStored,
     Stored,
     SubscriptionStored,
+    WillStored,
 )
 from mqtt_sessions.inspect import Due, SessionSummary, Totals, look_up, summarize
 from mqtt_sessions.inspect.summary import Runs
@@ -95,6 +96,27 @@ def test_when_sessions_and_wills_end() -> None:
     assert erik.expires == Due(NOW - 12)
 
 
+def test_a_connection_was_cut_when_the_next_run_began_and_no_later_one() -> None:
+    runs = [EpochStored(number, NOW - 9 + number, NOW) for number in (1, 2, 3, 4)]
+    end_that_means_nothing = NOW + 1
+    cut = session(1, "a", epoch=2, connected=True, expires_at=end_that_means_nothing)
+    summary = summarize([*runs, cut], NOW)
+    assert summary.sessions[0].state == "cut"
+    assert summary.sessions[0].expires == Due(NOW - 6 + 3600)
+
+
+def test_a_clock_that_was_set_back_makes_no_session_live_longer() -> None:
+    rows = [EpochStored(3, NOW + 1000, NOW + 1000), session(1, "a", connected=True)]
+    assert summarize(rows, NOW).sessions[0].expires == Due(NOW + 3600)
+
+
+@pytest.mark.parametrize("row", [session(1, "a", epoch=7), ROWS[15]])
+def test_the_last_run_is_known_by_what_it_left(row: Stored) -> None:
+    if isinstance(row, WillStored):
+        row = attrs.evolve(row, epoch=7)
+    assert summarize([EpochStored(1, NOW, NOW), row], NOW).runs == Runs(7, None, None)
+
+
 def test_the_first_sessions_by_client_id_and_the_totals_of_all() -> None:
     everything = summarize(ROWS, NOW)
     for limit in (0, 1, 2, 5, 6):
@@ -117,8 +139,8 @@ def test_no_value_has_a_payload() -> None:
 
 @pytest.mark.parametrize("never", [float("inf"), float("nan")])
 def test_an_instant_that_never_comes_is_none(never: float) -> None:
-    rows = [EpochStored(1, never, never), session(1, "a", expires_at=never, expiry_interval=never)]
-    summary = summarize(rows, NOW)
+    ended = session(1, "a", epoch=1, expires_at=never, expiry_interval=never)
+    summary = summarize([EpochStored(1, never, never), ended], NOW)
     assert summary.runs == Runs(1, None, None)
     assert summary.sessions[0].expires == Due()
     assert summary.sessions[0].expiry_interval is None

@@ -73,8 +73,12 @@ def test_an_empty_journal() -> None:
     assert not [line for line in shown if "client id" in line]
 
 
+def test_a_run_whose_own_row_is_lost() -> None:
+    assert journal([session(1, "a")])[0] == "f.db: run 2 was the last one"
+
+
 def test_what_is_more_than_the_limit_is_counted() -> None:
-    rows = [session(number, f"client-{number:03}") for number in range(60)]
+    rows = [session(number, f"client-{number:03}") for number in range(1, 61)]
     shown = journal(rows, limit=10)
     assert sum(line.startswith("client-") for line in shown) == 10
     assert "50 more sessions" in shown

@@ -337,6 +337,13 @@ def test_what_is_no_change_ends_the_journal(path: Path) -> None:
     journal.close()
 
 
+def test_a_closed_journal_is_not_read(path: Path) -> None:
+    journal = SQLiteJournal(path)
+    journal.close()
+    with pytest.raises(JournalUnusable, match="closed"):
+        journal.load()
+
+
 # ---------------------------------------------------------------- the log
 
 

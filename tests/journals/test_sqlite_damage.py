@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import attrs
@@ -28,13 +29,17 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
-from mqtt_sessions.journals import JournalUnusable, SQLiteJournal
+from mqtt_sessions.journals import JournalUnusable, SQLiteJournal, sqlite_salvage
+from mqtt_sessions.journals import sqlite_schema as schema
 from mqtt_sessions.journals.sqlite_bodies import DAMAGE, unpack_body, unpack_copy
 from mqtt_sessions.journals.sqlite_schema import PAGE_SIZE, wal_of
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.snapshots import ReplaySnapshot
 from mqtt_sessions.subscriptions import Subscription
+
+if sys.platform != "win32":
+    import resource
 
 PLAIN = Message("t", b"payload", 1)
 RICH = Message("t", b"p", 1, True, 9, 1, "text", "a/b", b"\xff", (("n", "v"),))
@@ -88,6 +93,17 @@ DAMAGES: list[tuple[str, set[Row], str]] = [
     ("UPDATE epoch SET alive_at = 'now'", {("epoch", 1)}, "alive_at is 'now', and no number"),
     ("UPDATE epoch SET alive_at = NULL", {("epoch", 1)}, "alive_at is None"),
     ("UPDATE ids SET below = -1", {("ids",)}, "below is -1"),
+    (f"UPDATE ids SET below = {2**63 - 1}", {("ids",)}, "below is 9"),
+    (f"UPDATE epoch SET epoch = {2**63 - 1}", {("epoch", 1)}, "epoch is 9"),
+    (f"UPDATE exchange SET place = {2**63 - 1} WHERE session_id = 1", {("exchange", 1, 1)}, "pl"),
+    (
+        f"UPDATE delivery SET delivery_id = {2**63 - 1} WHERE delivery_id = 23",
+        {("delivery", 23)},
+        "delivery_id is 9",
+    ),
+    ("UPDATE delivery SET delivery_id = -1 WHERE delivery_id = 23", {("delivery", 23)}, "is -1"),
+    ("UPDATE message SET message_id = 0 WHERE message_id = 10", OF_MESSAGE_10, "message_id is 0"),
+    ("UPDATE session SET session_id = 0 WHERE session_id = 1", OF_SESSION_1, "session_id is 0"),
     ("UPDATE ids SET only = 1", {("ids",)}, "there is one such row"),
     ("UPDATE session SET client_id = x'00' WHERE session_id = 1", OF_SESSION_1, "no text"),
     ("UPDATE session SET client_id = '' WHERE session_id = 1", OF_SESSION_1, "client_id is empty"),
@@ -416,6 +432,71 @@ def test_rows_in_the_log_survive_damage_of_the_file(path: Path, tmp_path: Path) 
     found = rows(journal)
     assert found[row_of(late)] == late
     assert len(given) * 9 // 10 < len(found) < len(given)
+    journal.close()
+
+
+class _FullAfterCommit:
+    """A connection whose disk has no room any more once its transaction is in the log."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.executemany = connection.executemany
+        self.close = connection.close
+
+    def execute(self, sql: str) -> sqlite3.Cursor:
+        cursor = self._connection.execute(sql)
+        if sql == "COMMIT":
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4 * PAGE_SIZE, hard))
+        return cursor
+
+
+def test_a_key_that_is_out_of_order_is_put_in_its_place(path: Path) -> None:
+    journal = SQLiteJournal(path)
+    held = [InboundIdStored(1, number, 5.5) for number in range(100, 140)]
+    journal.commit(held)
+    journal.close()
+    content = path.read_bytes()
+    record = bytes((4, 9, 1, 7, 120))  # its head, and its second column; the first is in the head
+    assert content.count(record) == 1
+    path.write_bytes(content.replace(record, bytes((4, 9, 1, 7, 0x80))))
+    expected = {row_of(row) for row in (*BATCH, *held) if row_of(row) != ("inbound", 1, 120)}
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert [(each.table, each.row) for each in journal.quarantined] == [("inbound", "1, -128")]
+    journal.close()
+    journal = SQLiteJournal(path)
+    assert set(rows(journal)) == expected
+    assert journal.quarantined == ()
+    journal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of the size of files")
+def test_a_disk_that_is_full_when_all_is_read_leaves_the_damaged_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.unlink()
+    large(path)
+    overwrite(path, pages_of(path, "delivery")[1])
+    damaged = path.read_bytes()
+    journal = SQLiteJournal(path)
+
+    def open_full(path: Path, *, read_only: bool) -> _FullAfterCommit:
+        return _FullAfterCommit(schema.open_file(path, read_only=read_only))
+
+    monkeypatch.setattr(sqlite_salvage, "open_file", open_full)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(JournalUnusable):
+            journal.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    monkeypatch.undo()
+    journal.close()
+    assert path.read_bytes() == damaged
+    assert [each.name for each in path.parent.iterdir() if "salvaged" in each.name] == []
+    journal = SQLiteJournal(path)
+    assert len(rows(journal)) > 4000
     journal.close()
 
 

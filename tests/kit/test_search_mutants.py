@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(packets.quota_is_ignored_for_what_is_new, "a smaller window", "MQTT-4.9.0-2", 4),
     Mutant(packets.an_exchange_is_never_complete, "QoS 2 out", "MQTT-4.3.3-4", 7),
     Mutant(packets.new_messages_go_before_those_sent_again, "QoS 1 out", "NN-8.3", 4),
-    Mutant(packets.the_queue_is_overtaken, "QoS 1 out", "MQTT-4.6.0-5", 5),
+    Mutant(packets.the_queue_is_overtaken, "QoS 1 out", "MQTT-4.6.0-5", 4),
     Mutant(packets.publish_comes_after_pubrel, "QoS 2 out", "MQTT-4.3.3-6", 5),
     Mutant(packets.order_is_lost_on_resume, "take-over in 3.1.1", "3.1.1 MQTT-4.6.0-1", 4),
     Mutant(packets.pubrel_is_not_sent_again, "QoS 2 out", "MQTT-4.4.0-1", 5),

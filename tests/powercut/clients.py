@@ -59,7 +59,7 @@ class Link:
         delay: The will's.
         is_accepted: CONNACK was seen.
         is_ending: DISCONNECT was sent.
-        is_stopped: The store has ended it, or will with the next packet that it gets.
+        until: When the session may end, for the store has ended the connection.
         drops_will: It said that the will is not to be published.
         asked: SUBSCRIBE and UNSUBSCRIBE that wait for their answer, by identifier.
         replies: What the client still has to answer.
@@ -78,7 +78,7 @@ class Link:
         self.delay = 0
         self.is_accepted = False
         self.is_ending = False
-        self.is_stopped = False
+        self.until = math.inf
         self.drops_will = False
         self.asked: dict[int, tuple[str, int | None]] = {}
         self.replies: deque[Event] = deque()
@@ -121,8 +121,8 @@ class Client:
     Attributes:
         is_sure: It has a durable session, for certain.
         is_gone: It has none, for certain.
-        must_clean: It asked for a new session and has not been told yet.
-        until: When its session may end, if CONNACK does not come first.
+        must_clean: It may not take up what session there may be.
+        until: When its session may end, if CONNACK does not say otherwise.
         since: When its session began, or later than some ends of others.
         subscriptions: By filter; what is not there is not subscribed for certain.
         sendings: By packet identifier.
@@ -151,20 +151,28 @@ class Client:
         self.will: Record | None = None
         self._ledger = ledger
         self._feed = feed
+        self._latest: Link | None = None
         self._last_asked = 100
 
     # ------------------------------------------------------------ what is certain
 
     def doubt(self) -> None:
-        """Whether the session is there is not certain any more: nobody owes it anything."""
+        """Whether the session is there is not certain any more: nobody owes it anything.
+
+        What the client itself knows of it could be taken for a part of another one, so that it asks
+        for a new one next time.
+        """
         self.is_sure = self.is_gone = False
+        self.must_clean = True
         for known in self.subscriptions.values():
             known.is_sure = False
         self._ledger.excused(self.name)
 
     def _gone(self) -> None:
         self.doubt()
+        self._forget()
         self.is_gone = True
+        self.must_clean = False
         self.subscriptions.clear()
 
     def _forget(self) -> None:
@@ -216,12 +224,11 @@ class Client:
             fields |= {"session_expiry_interval": expiry, "receive_maximum": receive_maximum}
         else:
             seconds, delay = 0.0 if clean else DEFAULT_EXPIRY, 0
-        self.link = link
+        self.link = self._latest = link
         link.clean, link.expiry, link.ends_session = clean, seconds, seconds == 0
         link.must_resume = self.is_sure and not clean
         link.must_begin = self.is_gone
         if clean:
-            self.must_clean = True
             self._forget()
         if clean or seconds == 0:
             self.doubt()
@@ -239,8 +246,6 @@ class Client:
         assert link is not None
         self.link = None
         self.until = min(self.until, self.now + self.expiry)
-        if link.ends_session and link.is_accepted:
-            self._forget()
         if link.expiry == 0:
             if link.ends_session and link.is_accepted and server_knows:
                 self._gone()
@@ -256,12 +261,12 @@ class Client:
     def stopped(self) -> None:
         """The store ends the connection now, and the client will know later."""
         if self.link is not None:
-            self.link.is_stopped = True
-            self.until = min(self.until, self.now + self.expiry)
+            self.link.until = min(self.link.until, self.now + self.expiry)
+            self.until = min(self.until, self.link.until)
 
     def told_lost(self, link: Link) -> None:
         """The store has learned that a connection is gone that its client gave up before."""
-        if self.link is None and link.ends_session and link.is_accepted and not self.is_sure:
+        if self.link is None and link is self._latest and link.ends_session and link.is_accepted:
             self._gone()
 
     def will_is_due(self) -> None:
@@ -296,6 +301,7 @@ class Client:
         wanted = Subscription(
             topic_filter, qos, retain_handling=retain_handling if self.version == 5 else 0
         )
+        self._ledger.asked(self.name, topic_filter)
         self._feed(SubscribeReceived(link.number, self._last_asked, (wanted,)))
 
     def unsubscribe(self, topic_filter: str) -> None:
@@ -422,8 +428,8 @@ class Client:
         self.must_clean = False
         self.is_sure = link.expiry > 0
         self.expiry = link.expiry
-        if not link.is_stopped:
-            self.until = math.inf
+        self.until = link.until
+        self.at(self.now)
 
     def _on_publish(self, link: Link, action: SendPublish) -> None:
         delivery, packet_id = action.delivery, action.packet_id
@@ -480,7 +486,6 @@ class Client:
             if link.drops_will and link.will is not None:
                 link.will.is_withdrawn = True
             if link.expiry == 0:
-                self._forget()
                 self._gone()
 
     # ------------------------------------------------------------ judgment

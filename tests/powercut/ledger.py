@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from mqtt_sessions import Delivery, Message
+from mqtt_sessions.topics import matches
 
 __all__ = ["Ledger", "Record", "Violated"]
 
@@ -32,12 +33,14 @@ class Record:
         may_expire: It has an expiry interval.
         is_promised: Its publisher was told that it was taken, or the will is due for certain.
         is_withdrawn: The client was told that its will is not published.
-        may_be_stored: It was routed before the last crash.
+        may_be_older: It may have been routed before all that may be retained on its topic.
         owed: Clients that certainly had a subscription whenever it was routed, less those that
             have it or were excused; None: it was never routed.
         possible: Clients that may have had one.
         arrivals: When it arrived, as far as anyone has seen.
         seen: How often each client has handed on each arrival.
+        asked_before: So many SUBSCRIBE there were when it was routed first.
+        called_up: How often each has got it because it subscribed, at QoS 0 or 2.
     """
 
     def __init__(self, message: Message, *, is_will: bool = False) -> None:
@@ -46,12 +49,14 @@ class Record:
         self.may_expire = message.message_expiry_interval is not None
         self.is_promised = False
         self.is_withdrawn = False
-        self.may_be_stored = False
+        self.may_be_older = False
         self.owed: set[str] | None = None
         self.possible: set[str] = set()
         self.reached: set[str] = set()
         self.arrivals: set[float] = set()
         self.seen: dict[tuple[str, float], int] = {}
+        self.called_up: dict[str, int] = {}
+        self.asked_before = 0
 
     def __str__(self) -> str:
         message = self.message
@@ -84,6 +89,7 @@ class Ledger:
         self.records: dict[bytes, Record] = {}
         self.open: dict[bytes, Record] = {}
         self.retained: dict[str, list[bytes]] = {}
+        self._asked: list[tuple[str, str]] = []
 
     def note(self, line: str) -> None:
         """Tell what happened."""
@@ -122,7 +128,10 @@ class Ledger:
     def routed(self, record: Record, sure: Iterable[str], possible: Iterable[str]) -> None:
         """The store has taken it in, perhaps not for the first time."""
         sure = set(sure) - record.reached
-        record.owed = sure if record.owed is None else record.owed & sure
+        if record.owed is None:
+            record.owed = sure
+            record.asked_before = len(self._asked)
+        record.owed &= sure
         record.possible.update(possible)
         message = record.message
         if message.retain:
@@ -132,17 +141,21 @@ class Ledger:
         """Its publisher was told."""
         record.is_promised = True
         message = record.message
-        # A repeat of what a crash found stored already was not routed again.
-        if message.retain and not (record.may_be_stored and message.qos == 2):
+        # A repeat of what was stored before is not routed again, and stands where it stood.
+        if message.retain and not (record.may_be_older and message.qos == 2):
             candidates = self.retained[message.topic_name]
             if record.name in candidates:
-                del candidates[: candidates.index(record.name)]
+                at = candidates.index(record.name)
+                for each in candidates[:at]:
+                    if each:
+                        self.records[each].may_be_older = True
+                del candidates[:at]
 
     def excused(self, client_id: str, record: Record | None = None) -> None:
         """A client need not get it (None: anything) any more."""
-        for record in self.open.values() if record is None else [record]:
-            if record.owed is not None:
-                record.owed.discard(client_id)
+        for each in self.open.values() if record is None else [record]:
+            if each.owed is not None:
+                each.owed.discard(client_id)
 
     def handed_on(self, client_id: str, delivery: Delivery, session_since: float) -> None:
         """A client gives a message to its application."""
@@ -151,7 +164,9 @@ class Ledger:
         if record.owed is not None:
             record.owed.discard(client_id)
         if delivery.is_retained:
-            return  # each subscription calls it up anew
+            if delivery.qos != 1:
+                self._called_up(client_id, record, delivery.qos)
+            return
         at = delivery.received_at
         record.arrivals.add(at)
         if record.is_withdrawn:
@@ -166,6 +181,23 @@ class Ledger:
         if delivery.qos != 1 and times > 1:
             raise Violated(
                 f"QoS {delivery.qos} duplicate", f"{client_id} got {record} {times} times"
+            )
+
+    def asked(self, client_id: str, topic_filter: str) -> None:
+        """A client subscribes, and so calls up what is retained."""
+        self._asked.append((client_id, topic_filter))
+
+    def _called_up(self, client_id: str, record: Record, qos: int) -> None:
+        """Each SUBSCRIBE may call up once what is retained, one that is being answered too."""
+        times = record.called_up[client_id] = record.called_up.get(client_id, 0) + 1
+        asked = sum(
+            each == client_id and matches(topic_filter, record.message.topic_name)
+            for each, topic_filter in self._asked[record.asked_before :]
+        )
+        if times > max(asked, 1):
+            raise Violated(
+                f"QoS {qos} duplicate",
+                f"{client_id} got {record}, retained, {times} times for {asked} SUBSCRIBE",
             )
 
     # ------------------------------------------------------------ judgments
@@ -185,9 +217,9 @@ class Ledger:
                     "retained message",
                     f"{topic_name} has {found.decode() or 'nothing'} instead of {wanted}",
                 )
-            for each in records:
-                each.may_be_stored = True
             self.retained[topic_name] = [found]
+        for record in self.open.values():
+            record.may_be_older = record.owed is not None
         if there:
             raise Violated("retained message", f"nobody retained {sorted(there)}")
 

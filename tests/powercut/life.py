@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -64,6 +63,7 @@ class Life:
 
     Attributes:
         cuts: How often the power went.
+        cuts_in_an_operation: How often in the middle of a write, say.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Life:
         chance = self.chance = random.Random(seed)
         self.seed = seed
         self.cuts = 0
+        self.cuts_in_an_operation = 0
         self.ledger = Ledger()
         self._gate = gate
         self._synchronous = synchronous
@@ -143,7 +144,7 @@ class Life:
                 self._drain()
             if chance.random() < 0.6:
                 self.disk.cut_after(int(chance.expovariate(1 / 60)) + 1)
-            for _ in range(chance.randint(10, 90)):
+            for _ in range(chance.randint(20, 160)):
                 self._step()
             if chance.random() < 0.1:
                 self._stop()
@@ -155,6 +156,7 @@ class Life:
         self._cut()
 
     def _cut(self) -> None:
+        self.cuts_in_an_operation += self.disk.is_cut
         self.disk.cut()
         if hasattr(self, "journal"):
             self.journal.close()
@@ -255,7 +257,9 @@ class Life:
         for notice in outcome.notices:
             if isinstance(notice, MessageDropped):
                 record = self.ledger.of(notice.delivery.message)
-                self.ledger.note(f"        {notice.client_id} loses {record}: {notice.reason.value}")
+                self.ledger.note(
+                    f"        {notice.client_id} loses {record}: {notice.reason.value}"
+                )
                 self.ledger.excused(notice.client_id, record)
             elif isinstance(notice, WillPublished):
                 record = self.ledger.of(notice.message)
@@ -371,7 +375,11 @@ class Life:
     def publish(self, client: Client) -> None:
         """PUBLISH, now and then without having waited for CONNACK."""
         link = client.link
-        if link is not None and client.can_publish and (link.is_accepted or self.chance.random() < 0.1):
+        if (
+            link is not None
+            and client.can_publish
+            and (link.is_accepted or self.chance.random() < 0.1)
+        ):
             client.publish(self._message())
 
     def repeat(self, client: Client) -> None:
@@ -400,6 +408,10 @@ class Life:
         """Time passes."""
         self._pass(self.now + self.chance.choice((0.5, 0.5, 1.0, 4.0, LONGEST_PAUSE)))
         self._tick()
+
+    def ring(self, client: Client) -> None:
+        """What is due is done, some of it."""
+        self._take(self.store.handle_timeout(self.now, 1))
 
     def work(self, client: Client) -> None:
         """The host gets on."""
@@ -477,6 +489,7 @@ _CHOICES: dict[Callable[[Life, Client], None], int] = {
     Life.host_publishes: 2,
     Life.kick: 1,
     Life.wait: 3,
+    Life.ring: 6,
     Life.work: 12,
     Life.flush: 1,
 }
