@@ -169,6 +169,7 @@ class Friend(Peer):
     Attributes:
         seen: Number of the last QoS 2 message delivered, by publisher and topic.
         principal: As whom it authenticates.
+        declined: Messages that it refused.
         refused: How many of its CONNECTs were; it does not try for ever once all faults end.
         trusted: Its messages come once, and in order.
     """
@@ -179,6 +180,7 @@ class Friend(Peer):
         self.seen: dict[tuple[str | None, str], int] = {}
         self.principal: str | None = client_id
         self.refused = 0
+        self.declined: set[bytes] = set()
         self.trusted = version > 3  # MQTT 3.1 does not tell whether a session goes on
 
     def drop(self, chance: Random | None = None) -> None:
@@ -226,6 +228,7 @@ class Friend(Peer):
                     net.renewed.discard(self.client_id)
             elif type(action) is SendPublish and net.chaos and net.chance.random() < 0.01:
                 code = _REFUSALS[int(net.chance.random() * 3)]
+                self.declined.add(action.delivery.message.payload)
             outbox += client.receive(action, code)
         if client.delivered:
             for delivery in client.delivered:
@@ -245,6 +248,8 @@ class Friend(Peer):
         publisher, message = delivery.publisher, delivery.message
         if not message.payload or not net.is_trusted(publisher):
             return
+        if message.payload in self.declined:
+            return  # its refusal was lost, and now it takes the message, behind others
         number = int(message.payload)
         key = (publisher, message.topic_name)
         last = self.seen.get(key, -1)
