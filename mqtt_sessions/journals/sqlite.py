@@ -68,6 +68,7 @@ class SQLiteJournal:
         self.path = Path(path)
         self._read_only = read_only
         self._ended = "it is read-only" if read_only else ""
+        self._is_unread = self.path.exists()
         self._wal = wal_of(self.path)
         self._was_alone = not self._wal.exists()
         self._leaves_index = index_of(self.path).exists()
@@ -111,6 +112,7 @@ class SQLiteJournal:
         Raises:
             JournalUnusable: It cannot be read; with what can be done.
         """
+        self._is_unread = False
         self._quarantined = []
         try:
             if not is_sound(self._connection):
@@ -127,6 +129,11 @@ class SQLiteJournal:
         """Make a batch durable; see `Journal.commit`."""
         if self._ended:
             raise JournalError(f"{self.path} takes no more batches: {self._ended}")
+        if self._is_unread:  # a store that knows nothing of its rows would mix others with them
+            raise JournalError(
+                f"{self.path} takes no batch before it was read: it is not new, so begin with "
+                "SessionStore.recover(journal.load(), now)"
+            )
         if not batch:
             return
         try:
@@ -169,8 +176,10 @@ class SQLiteJournal:
                 table, key_columns, columns_of = stored
                 columns = columns_of(change)
                 rest.setdefault(table, {})[columns[:key_columns]] = columns
+            elif (removed := REMOVED.get(type(change))) is None:
+                raise TypeError(f"{type(change).__name__} is no Change")
             else:
-                table, key_of = REMOVED[type(change)]
+                table, key_of = removed
                 rest.setdefault(table, {})[key_of(change)] = None
         statements = list(_delivery_statements(deliveries, batch)) if deliveries else []
         for table, last in rest.items():

@@ -201,6 +201,7 @@ def test_a_broker_that_was_killed_leaves_a_log_that_is_read_and_left(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal = SQLiteJournal(path)
+    assert list(journal.load())
     journal.commit([session(77, "late")])
     left = tmp_path / "left"
     left.mkdir()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from mqtt_sessions import testing
+from mqtt_sessions import ClientConnected, SessionStore, testing
 from mqtt_sessions.changes import (
     Change,
     DeliveryRemoved,
@@ -170,8 +170,24 @@ def test_an_empty_file_becomes_a_journal(path: Path) -> None:
     with pytest.raises(JournalUnusable, match="is empty"):
         SQLiteJournal(path, read_only=True)
     journal = SQLiteJournal(path)
+    assert list(journal.load()) == []
     journal.commit([SESSION])
     assert list(journal.load()) == [SESSION]
+    journal.close()
+
+
+def test_a_file_that_is_not_new_takes_nothing_before_it_was_read(path: Path) -> None:
+    """The rows of a store that begins anew would get mixed up with what is there."""
+    journal = SQLiteJournal(path)
+    journal.commit([SESSION])
+    journal.close()
+    journal = SQLiteJournal(path)
+    store = SessionStore(durable=True)
+    changes = store.handle(ClientConnected("c", "b", session_expiry_interval=60), 0.0).changes
+    with pytest.raises(JournalError, match="it is not new, so begin with"):
+        journal.commit(changes)
+    assert list(journal.load()) == [SESSION]
+    journal.commit([SubscriptionStored(1, Subscription("a"))])
     journal.close()
 
 
@@ -328,7 +344,7 @@ def test_a_full_disk_ends_the_journal(path: Path) -> None:
 
 def test_what_is_no_change_ends_the_journal(path: Path) -> None:
     journal = SQLiteJournal(path)
-    with pytest.raises(JournalError):
+    with pytest.raises(JournalError, match="may not be durable: str is no Change"):
         journal.commit([SESSION, "nonsense"])  # type: ignore[list-item]
     with pytest.raises(JournalError, match="takes no more batches"):
         journal.commit([SESSION])

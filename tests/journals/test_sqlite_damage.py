@@ -454,6 +454,7 @@ class _FullAfterCommit:
 def test_a_key_that_is_out_of_order_is_put_in_its_place(path: Path) -> None:
     journal = SQLiteJournal(path)
     held = [InboundIdStored(1, number, 5.5) for number in range(100, 140)]
+    assert set(rows(journal)) == {row_of(row) for row in BATCH}
     journal.commit(held)
     journal.close()
     content = path.read_bytes()
