@@ -71,9 +71,12 @@ class ThreadedJournal:
         self._journal.close()
 
     def _commit(self, batch: Sequence[Change], future: Future[None]) -> None:
+        if self._failure is not None:
+            refusal = JournalError(f"the journal takes no more batches: {self._failure}")
+            refusal.__cause__ = self._failure
+            future.set_exception(refusal)
+            return
         try:
-            if self._failure is not None:
-                raise JournalError("the journal takes no more batches") from self._failure
             self._journal.commit(batch)
         except JournalError as error:
             self._failure = error
