@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import os
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import attrs
 import pytest
 
 from examples.broker.configuration import Configuration, load
-from mqtt_sessions import ReasonCode, SessionKicked, Subscription, wire
+from mqtt_sessions import ClientConnected, ReasonCode, SessionKicked, Subscription, wire
 from mqtt_sessions.messages import Message
 
 ROOT = Path(__file__).parent.parent
@@ -267,6 +269,78 @@ def test_the_host_of_the_readme_keeps_to_what_it_and_the_client_announced() -> N
         server.close()
 
     asyncio.run(asyncio.wait_for(scenario(), SECONDS))
+
+
+def test_the_durable_host_of_the_readme_goes_on_where_another_ended(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+
+    async def life(scenario: Callable[[Any, int], Awaitable[None]]) -> None:
+        names = readme_names()
+        host = names["DurableHost"](path)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        serving = asyncio.ensure_future(names["serve"](host, port=port))
+        while not serving.done():
+            with contextlib.suppress(ConnectionRefusedError):
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
+                break
+            await asyncio.sleep(0.01)
+        await scenario(host, port)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        while host.store.connected_count:
+            await asyncio.sleep(0.01)
+        if host.timer is not None:
+            host.timer.cancel()
+        host.journal.close()
+
+    connect = wire.Connect("lamp", clean_start=False, session_expiry_interval=3600)
+
+    async def before(host: Any, port: int) -> None:
+        lamp = await Client.connect(port, connect)
+        await lamp.receive()
+        lamp.send(wire.Subscribe(1, (Subscription("light/+", 1),)))
+        await lamp.receive()
+        lamp.writer.close()
+        await lamp.writer.wait_closed()
+        switch = await Client.connect(port, wire.Connect("switch"))
+        await switch.receive()
+        switch.send(wire.Publish(Message("light/kitchen", b"on", 1), 7))
+        assert await switch.receive() == wire.Puback(7)
+        switch.writer.close()
+
+    async def after(host: Any, port: int) -> None:
+        assert host.timer is not None  # before any event
+        lamp = await Client.connect(port, connect)
+        connack = await lamp.receive()
+        assert isinstance(connack, wire.Connack)
+        assert connack.session_present
+        publish = await lamp.receive()
+        assert isinstance(publish, wire.Publish)
+        assert publish.message.payload == b"on"
+        lamp.writer.close()
+
+    for scenario in (before, after):
+        asyncio.run(asyncio.wait_for(life(scenario), SECONDS))
+
+
+def test_the_durable_host_of_the_readme_ends_when_a_commit_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Exited(BaseException):
+        pass
+
+    def leave(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    host = readme_names()["DurableHost"](tmp_path / "sessions.db")
+    host.journal.close()
+    connection = object()  # which nothing can be written to
+    with pytest.raises(Exited, match="1"):
+        host.feed(ClientConnected(connection, "lamp", session_expiry_interval=60))
+    assert "it is closed" in caplog.text
 
 
 def test_the_host_of_the_readme_answers_what_is_no_mqtt() -> None:
