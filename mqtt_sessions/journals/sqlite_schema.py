@@ -112,12 +112,12 @@ def text_or_bytes(text: bytes) -> str | bytes:
 
 def index_of(path: Path) -> Path:
     """The index of that log, which only those who look at a file share."""
-    return path.with_name(path.name + "-shm")
+    return Path(f"{path}-shm")
 
 
 def wal_of(path: Path) -> Path:
     """The write-ahead log beside a file."""
-    return path.with_name(path.name + "-wal")
+    return Path(f"{path}-wal")
 
 
 def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -138,8 +138,9 @@ def test_a_directory_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(JournalUnusable, match="is a directory"):
-        SQLiteJournal(tmp_path)
+    for path in (tmp_path, ""):
+        with pytest.raises(JournalUnusable, match="is a directory"):
+            SQLiteJournal(path)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
