@@ -71,9 +71,20 @@ def test_no_block_escapes_by_its_language(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", page.read_text())):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        led_to = page.parent / file if file else page
+        assert led_to.exists(), target
+        assert not heading or heading in anchors(led_to), target
+
+
+def anchors(page: Path) -> Iterator[str]:
+    """What GitHub names the headings of a page."""
+    for heading in re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE):
+        words = re.sub(r"\]\([^)]*\)", "", heading).lower()
+        yield re.sub(r"[^\w -]", "", words).replace(" ", "-")
 
 
 def test_the_example_brokers_file_is_one_and_its_defaults_are_told(tmp_path: Path) -> None:
