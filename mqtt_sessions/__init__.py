@@ -1,7 +1,9 @@
 """MQTT session state without I/O, for MQTT 3.1, 3.1.1 and 5.0.
 
 Feed `SessionStore` what happens, perform the actions that come out, and call it again at its next
-deadline. Everything public stands here; only the packet codec is apart, in `mqtt_sessions.wire`.
+deadline. All that takes stands here. Apart are the packet codec (`mqtt_sessions.wire`), the journals
+(`mqtt_sessions.journals`) with their inspector (`mqtt_sessions.inspect`), and the testing kit
+(`mqtt_sessions.testing`).
 """
 
 from mqtt_sessions.actions import (
