@@ -48,6 +48,7 @@ from mqtt_sessions.changes import (
     ReplayStored,
     Row,
     SessionRemoved,
+    SessionStored,
     row_of,
 )
 from mqtt_sessions.errors import InvalidState, InvalidValue
@@ -161,9 +162,9 @@ class CommitGate:
         if self._has_failed:
             self._refuse()
         ready: list[Action] = []
-        may_repeat = False
+        waits = 0
         if outcome.changes:
-            may_repeat = self._take(outcome.changes, ready)
+            waits = self._take(outcome.changes, ready)
         elif self._tail is None:
             return outcome.actions
         if not outcome.actions and not outcome.notices:
@@ -178,10 +179,8 @@ class CommitGate:
         for action in outcome.actions:
             kind = type(action)
             if kind is SendPublish:
-                # At QoS 0 it is sent once or not at all.
-                relies = self._publish_relies(action.delivery) or (
-                    may_repeat and not action.delivery.qos
-                )
+                delivery = action.delivery
+                relies = self._publish_relies(delivery) or bool(waits >> delivery.qos & 1)
             elif kind in _PROMISES:
                 relies = True
             elif kind is RouteMessage:
@@ -230,14 +229,16 @@ class CommitGate:
 
     # ------------------------------------------------------------ the open batch
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
         """Put changes into the open batch, and let go what needs none of them any more.
 
         Returns:
-            Whether a crash may bring back what is sent now: a copy that an earlier batch may hold
-            was removed, or a retained message was passed over.
+            A bit for each QoS whose PUBLISH waits. 0, which is sent once or not at all, if a crash
+            may bring back what is sent now: a copy that an earlier batch may hold was removed, or
+            a retained message was passed over. 1 if packet identifiers may be newly reserved: a
+            restored session starts behind those that the journal knows of.
         """
-        may_repeat = False
+        waits = 0
         deliveries, messages, opened = self._deliveries, self._messages, self._open
         segment: _Segment | None = None
         gone: list[tuple[DeliveryStored, _Segment]] = []
@@ -251,7 +252,7 @@ class CommitGate:
             elif type(change) is DeliveryRemoved:
                 copy = deliveries.pop(change.delivery_id, None)
                 if copy is None:
-                    may_repeat = True
+                    waits |= 1
                     self._fix(change.delivery_id << 2, change)
                 elif len(changes) == 1:
                     copy[1].live -= 1
@@ -270,7 +271,9 @@ class CommitGate:
                     body[1].live -= 1
             else:
                 if type(change) is ReplayStored or type(change) is ReplayRemoved:
-                    may_repeat = True
+                    waits |= 1
+                elif type(change) is SessionStored:
+                    waits |= 2
                 self._fix(_key(change), change)
         if gone:
             passed_on = self._passed_on(gone, changes)
@@ -279,7 +282,7 @@ class CommitGate:
                     made_in.live -= 1
         if opened and not opened[0].live:
             self._settle(ready)
-        return may_repeat
+        return waits
 
     def _passed_on(
         self, gone: list[tuple[DeliveryStored, _Segment]], changes: tuple[Change, ...]

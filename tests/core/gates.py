@@ -105,9 +105,11 @@ class NaiveGate:
             and isinstance(record.change, DeliveryRemoved | ReplayStored | ReplayRemoved)
             for record in self.history[first:]
         )
+        reserves = any(isinstance(each, SessionStored) for each in outcome.changes)
         for action in outcome.actions:
             relies = self._relies(action) or (
-                may_repeat and isinstance(action, SendPublish) and action.delivery.qos == 0
+                isinstance(action, SendPublish)
+                and (may_repeat, reserves, False)[action.delivery.qos]
             )
             self.withheld.append((action, seen if relies else None))
             self.relying += [action] * relies
@@ -414,9 +416,17 @@ class ForgetsQueues(CommitGate):
 
     __slots__ = ()
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
-        super()._take(changes, ready)
-        return False
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+        return super()._take(changes, ready) & ~1
+
+
+class OverrunsIdentifiers(CommitGate):
+    """A packet identifier is used before the journal knows that it may be."""
+
+    __slots__ = ()
+
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+        return super()._take(changes, ready) & ~2
 
 
 class RemembersWills(CommitGate):
@@ -477,6 +487,7 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     LosesHandovers,
     ForgetsWills,
     ForgetsQueues,
+    OverrunsIdentifiers,
     RemembersWills,
     IgnoresOrigin,
     SettlesPastBatches,
