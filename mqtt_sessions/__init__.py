@@ -1,8 +1,8 @@
 """MQTT session state without I/O, for MQTT 3.1, 3.1.1 and 5.0.
 
 Feed `SessionStore` what happens, perform the actions that come out, and call it again at its next
-deadline. All that takes stands here. Apart are the packet codec (`mqtt_sessions.wire`), the journals
-(`mqtt_sessions.journals`) with their inspector (`mqtt_sessions.inspect`), and the testing kit
+deadline. All that takes stands here. Apart are the packet codec (`mqtt_sessions.wire`), journals
+(`mqtt_sessions.journals`), a look into them (`mqtt_sessions.inspect`), and the testing kit
 (`mqtt_sessions.testing`).
 """
 
