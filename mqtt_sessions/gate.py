@@ -48,7 +48,6 @@ from mqtt_sessions.changes import (
     ReplayStored,
     Row,
     SessionRemoved,
-    SessionStored,
     row_of,
 )
 from mqtt_sessions.errors import InvalidState, InvalidValue
@@ -162,9 +161,9 @@ class CommitGate:
         if self._has_failed:
             self._refuse()
         ready: list[Action] = []
-        waits = 0
+        may_repeat = False
         if outcome.changes:
-            waits = self._take(outcome.changes, ready)
+            may_repeat = self._take(outcome.changes, ready)
         elif self._tail is None:
             return outcome.actions
         if not outcome.actions and not outcome.notices:
@@ -179,8 +178,10 @@ class CommitGate:
         for action in outcome.actions:
             kind = type(action)
             if kind is SendPublish:
-                delivery = action.delivery
-                relies = self._publish_relies(delivery) or bool(waits >> delivery.qos & 1)
+                # At QoS 0 it is sent once or not at all.
+                relies = self._publish_relies(action.delivery) or (
+                    may_repeat and not action.delivery.qos
+                )
             elif kind in _PROMISES:
                 relies = True
             elif kind is RouteMessage:
@@ -229,16 +230,14 @@ class CommitGate:
 
     # ------------------------------------------------------------ the open batch
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
         """Put changes into the open batch, and let go what needs none of them any more.
 
         Returns:
-            A bit for each QoS whose PUBLISH waits. 0, which is sent once or not at all, if a crash
-            may bring back what is sent now: a copy that an earlier batch may hold was removed, or
-            a retained message was passed over. 1 if packet identifiers may be newly reserved: a
-            restored session starts behind those that the journal knows of.
+            Whether a crash may bring back what is sent now: a copy that an earlier batch may hold
+            was removed, or a retained message was passed over.
         """
-        waits = 0
+        may_repeat = False
         deliveries, messages, opened = self._deliveries, self._messages, self._open
         segment: _Segment | None = None
         gone: list[tuple[DeliveryStored, _Segment]] = []
@@ -252,7 +251,7 @@ class CommitGate:
             elif type(change) is DeliveryRemoved:
                 copy = deliveries.pop(change.delivery_id, None)
                 if copy is None:
-                    waits |= 1
+                    may_repeat = True
                     self._fix(change.delivery_id << 2, change)
                 elif len(changes) == 1:
                     copy[1].live -= 1
@@ -271,9 +270,7 @@ class CommitGate:
                     body[1].live -= 1
             else:
                 if type(change) is ReplayStored or type(change) is ReplayRemoved:
-                    waits |= 1
-                elif type(change) is SessionStored:
-                    waits |= 2
+                    may_repeat = True
                 self._fix(_key(change), change)
         if gone:
             passed_on = self._passed_on(gone, changes)
@@ -282,7 +279,7 @@ class CommitGate:
                     made_in.live -= 1
         if opened and not opened[0].live:
             self._settle(ready)
-        return waits
+        return may_repeat
 
     def _passed_on(
         self, gone: list[tuple[DeliveryStored, _Segment]], changes: tuple[Change, ...]

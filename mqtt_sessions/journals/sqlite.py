@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,6 +80,13 @@ class SQLiteJournal:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
+
+    def __del__(self) -> None:
+        """One that nobody holds gives its file back, as at the end of its process."""
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:

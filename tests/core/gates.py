@@ -105,11 +105,9 @@ class NaiveGate:
             and isinstance(record.change, DeliveryRemoved | ReplayStored | ReplayRemoved)
             for record in self.history[first:]
         )
-        reserves = any(isinstance(each, SessionStored) for each in outcome.changes)
         for action in outcome.actions:
             relies = self._relies(action) or (
-                isinstance(action, SendPublish)
-                and (may_repeat, reserves, False)[action.delivery.qos]
+                may_repeat and isinstance(action, SendPublish) and action.delivery.qos == 0
             )
             self.withheld.append((action, seen if relies else None))
             self.relying += [action] * relies
@@ -416,17 +414,9 @@ class ForgetsQueues(CommitGate):
 
     __slots__ = ()
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
-        return super()._take(changes, ready) & ~1
-
-
-class OverrunsIdentifiers(CommitGate):
-    """A packet identifier is used before the journal knows that it may be."""
-
-    __slots__ = ()
-
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
-        return super()._take(changes, ready) & ~2
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
+        super()._take(changes, ready)
+        return False
 
 
 class RemembersWills(CommitGate):
@@ -487,7 +477,6 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     LosesHandovers,
     ForgetsWills,
     ForgetsQueues,
-    OverrunsIdentifiers,
     RemembersWills,
     IgnoresOrigin,
     SettlesPastBatches,
