@@ -41,6 +41,7 @@ from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import MAX_INTERVAL, ExpiryPolicy, SessionLimits
 from mqtt_sessions.reason_codes import ReasonCode
 from mqtt_sessions.subscriptions import Subscription
+from mqtt_sessions.topics import is_encodable
 
 __all__ = [
     "ClientConnected",
@@ -136,6 +137,8 @@ class ClientConnected:
             if self.client_id != "":
                 reject(own, "assigned_client_id", "must be None beside a client_id", assigned)
         check_kind(own, "principal", self.principal, str, optional=True)
+        if self.principal is not None and not is_encodable(self.principal):
+            reject(own, "principal", "must be text that UTF-8 can encode", self.principal)
         check_kind(own, "policy", self.policy, ExpiryPolicy, optional=True)
         check_kind(own, "limits", self.limits, SessionLimits, optional=True)
 

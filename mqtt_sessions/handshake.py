@@ -14,7 +14,7 @@ from mqtt_sessions.notices import ClientRefused
 from mqtt_sessions.policy import NEVER_ON_WIRE, ServerOptions, SessionLimits
 from mqtt_sessions.reason_codes import ConnectReturnCode, ReasonCode
 from mqtt_sessions.state import SessionState
-from mqtt_sessions.topics import is_valid_topic
+from mqtt_sessions.topics import is_encodable, is_valid_topic
 from mqtt_sessions.turn import Turn
 
 __all__ = ["Refusal", "connack", "examine", "refuse_connect"]
@@ -65,6 +65,8 @@ def examine(
 
 def _is_client_id_accepted(event: ClientConnected, limits: SessionLimits) -> bool:
     client_id = event.client_id
+    if not is_encodable(client_id):
+        return False  # MQTT-1.5.4-1
     if not client_id:
         if event.protocol_version == 3:
             return False  # MQTT 3.1: 1 to 23 characters

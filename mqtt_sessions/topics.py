@@ -5,7 +5,7 @@ Spec: MQTT 5.0 §4.7.
 
 from __future__ import annotations
 
-__all__ = ["is_shared_filter", "is_valid_filter", "is_valid_topic", "matches"]
+__all__ = ["is_encodable", "is_shared_filter", "is_valid_filter", "is_valid_topic", "matches"]
 
 _MAX_BYTES = 65_535
 
@@ -23,6 +23,17 @@ def _is_text(text: str) -> bool:
         return len(text.encode()) <= _MAX_BYTES
     except UnicodeEncodeError:
         return False
+
+
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can encode it [MQTT-1.5.4-1]. *Cost* O(length)."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_valid_topic(topic_name: str) -> bool:

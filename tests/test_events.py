@@ -162,7 +162,7 @@ BAD: dict[type, dict[str, tuple[Any, ...]]] = {
         "will.will_delay_interval": (None, *UINT32),
         **WILL_FIELDS,
         "assigned_client_id": ("d", "", 7, "a\0b", LONG),
-        "principal": (7, b"p"),
+        "principal": (7, b"p", "\ud800"),
         "policy": (SessionLimits(), {}),
         "limits": (ExpiryPolicy(), {}),
     },

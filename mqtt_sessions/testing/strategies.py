@@ -22,6 +22,7 @@ from mqtt_sessions.events import (
     DeliverMessage,
     DisconnectReceived,
     Event,
+    HeartbeatPassed,
     LimitsChanged,
     MalformedPacketReceived,
     MessagePublished,
@@ -449,6 +450,7 @@ def host_events() -> SearchStrategy[Event]:
         ),
         st.builds(LimitsChanged, limits()),
         st.just(ServerStopping()),
+        st.just(HeartbeatPassed()),
     )
 
 

@@ -862,3 +862,13 @@ def test_subscription_made_under_3_1_1_has_no_options_in_5_0() -> None:
     assert [(each.delivery.retain, each.delivery.subscription_ids) for each in sent] == [
         (False, ())
     ]
+
+
+@spec("5.0 MQTT-1.5.4-1")
+@all_versions
+def test_a_client_id_that_is_no_text_is_refused(version: int) -> None:
+    """No journal could keep it, and no packet carry it."""
+    world = World()
+    alice = world.connect("a\ud800", version=version)
+    assert alice.connack.reason_code == (0x85 if version == 5 else 2)
+    assert len(world.store) == 0

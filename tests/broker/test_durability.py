@@ -5,6 +5,7 @@ A crash is a journal that takes no more and is opened by another broker; `test_k
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -23,9 +24,18 @@ from examples.broker import storage as storage_module
 from examples.broker.__main__ import main
 from examples.broker.configuration import Configuration
 from examples.broker.connection import Connection
-from mqtt_sessions import Message, ReasonCode, SendPuback, SessionLimits, Will, wire
+from examples.broker.storage import Storage
+from mqtt_sessions import (
+    Message,
+    ReasonCode,
+    SendPuback,
+    ServerOptions,
+    SessionLimits,
+    Will,
+    wire,
+)
 from mqtt_sessions.changes import Change, DeliveryStored
-from mqtt_sessions.journals import Journal, MemoryJournal, SQLiteJournal
+from mqtt_sessions.journals import Journal, JournalError, MemoryJournal, SQLiteJournal
 from tests.broker.helpers import FAILS_AFTER, RawClient, RunningBroker, eventually
 from tests.broker.test_command_line import ROOT, running
 
@@ -451,3 +461,25 @@ def test_a_will_is_due_while_there_is_no_broker(
     clock.now += 50
     with broker_of(journal.reopened()) as broker:  # once, and never again
         assert [len(resume(broker.port)[1]) for _ in range(2)] == [not is_due, 0]
+
+
+def test_a_store_that_breaks_off_ends_the_broker() -> None:
+    """What is held may not be what is kept any more; the next process begins with what is kept."""
+    told: list[JournalError] = []
+
+    def fail(error: JournalError) -> None:
+        told.append(error)
+
+    loop = asyncio.new_event_loop()
+    storage = Storage(MemoryJournal(), loop, lambda actions: None, fail)
+    store = storage.recover(1.0, Configuration(), ServerOptions())
+    assert storage.add(store.handle_timeout(1.0)) == ()
+    storage.give_up(AssertionError("half done"))
+    storage.give_up(AssertionError("again"))
+    assert [str(each) for each in told] == ["the store is not what the journal says: half done"]
+    assert storage.add(store.handle_timeout(2.0)) == ()
+    storage.close()
+    in_memory = Storage(None, loop, lambda actions: None, fail)
+    in_memory.give_up(AssertionError("half done"))  # then there is nothing to disagree with
+    assert len(told) == 1
+    loop.close()

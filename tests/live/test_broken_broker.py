@@ -109,7 +109,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[tuple[int, Any]]:
     """The port of a broken broker, and a scenario that shows it."""
     into, out, scenario = BROKEN[request.param]
     running = RunningBroker(Configuration())
-    running.call(lambda broker: setattr(broker, "store", BrokenStore(broker.store, into, out)))
+    running.call(lambda broker: setattr(broker.host, "store", BrokenStore(broker.store, into, out)))
     yield running.port, scenario
     running.stop()
 
