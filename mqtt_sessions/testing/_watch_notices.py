@@ -26,6 +26,7 @@ from mqtt_sessions.notices import (
     WillPublished,
     WillScheduled,
 )
+from mqtt_sessions.policy import OverflowPolicy
 from mqtt_sessions.testing._watch_books import Books
 from mqtt_sessions.testing._watched import (
     Copy,
@@ -39,6 +40,7 @@ from mqtt_sessions.testing._watched import (
 __all__ = ["Notices"]
 
 _HUGE = 1 << 27
+_FULL = (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
 _CALLED_UP_DROPS = (DropReason.TOO_LARGE, DropReason.SESSION_ENDED)
 """Of retained messages that a subscription calls up: too large, or sent in this very step."""
 
@@ -212,9 +214,13 @@ class Notices(Books):
                 against("MQTT-4.4.0-2", f"{notice.client_id!r} did not refuse {key!r}")
             self.refused = None
             return
-        copy = session.find(notice.delivery)
+        # a newcomer gives way that may be like one that waits: its publisher sent it again
+        newcomer = session.limits.overflow is OverflowPolicy.DROP_NEWEST and reason in _FULL
+        copy = session.find(notice.delivery, newest=newcomer)
         packet_id = None
-        ends = reason is DropReason.SESSION_ENDED  # what is in flight goes first
+        resumes = session.conn is not None and session.conn is self.connecting
+        # what is in flight goes first
+        ends = reason is DropReason.SESSION_ENDED or (reason is DropReason.TOO_LARGE and resumes)
         if copy is None or ends or not copy.is_like(notice.delivery):
             packet_id = session.find_in_flight(notice.delivery, alike=copy is not None)
         if copy is not None and packet_id is None:

@@ -311,8 +311,11 @@ class WatchedSession:
         copy.waiting = True
         self.count += 1
 
-    def find(self, delivery: Delivery) -> Copy | None:
-        """The copy that waits and looks like this; where several do, the likeliest."""
+    def find(self, delivery: Delivery, *, newest: bool = False) -> Copy | None:
+        """The copy that waits and looks like this; where several do, the likeliest.
+
+        Of those that are alike in everything it is the first, or the newest.
+        """
         copies = self.waiting.get(key_of(delivery))
         if copies is None:
             return None
@@ -325,8 +328,8 @@ class WatchedSession:
                 like += 8 * copy.is_like(delivery)
                 like += 4 * (copy.ids == delivery.subscription_ids)
                 like += 2 * (copy.retain is None or copy.retain == delivery.retain)
-                like += next(iter(copy.stream)) is copy
-                if like > likeness:
+                like += not newest and next(iter(copy.stream)) is copy
+                if like > likeness or (newest and like == likeness):
                     likeness, best = like, copy
         return best
 
