@@ -11,7 +11,6 @@ import contextlib
 import doctest
 import os
 import re
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 from examples.broker.configuration import Configuration, load
 from mqtt_sessions import ClientConnected, ReasonCode, SessionKicked, Subscription, wire
 from mqtt_sessions.messages import Message
+from tests.broker.helpers import port_that_stays_free
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -105,7 +105,7 @@ def test_the_example_brokers_file_is_one_and_its_defaults_are_told(tmp_path: Pat
 
 # ---------------------------------------------------------------- the README's host, served
 
-SECONDS = 20  # a slow machine is no fault of the host
+SECONDS = 60  # a slow machine is no fault of the host
 
 
 class Client:
@@ -288,8 +288,7 @@ def test_the_durable_host_of_the_readme_goes_on_where_another_ended(tmp_path: Pa
     async def life(scenario: Callable[[Any, int], Awaitable[None]]) -> None:
         names = readme_names()
         host = names["DurableHost"](path)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = port_that_stays_free()
         serving = asyncio.ensure_future(names["serve"](host, port=port))
         while not serving.done():
             with contextlib.suppress(ConnectionRefusedError):

@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
+from examples.broker import connection as connection_module
 from examples.broker.configuration import Configuration
-from tests.broker.helpers import PahoClient, RawClient, RunningBroker
+from tests.broker.helpers import FAILS_AFTER, PahoClient, RawClient, RunningBroker
 
 StartBroker = Callable[[Configuration], RunningBroker]
 MakePaho = Callable[..., PahoClient]
 MakeRaw = Callable[..., RawClient]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_closed_for_being_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends a connection in a test is what the test is about, however slow the machine is."""
+    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT", 2 * FAILS_AFTER)
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 2 * FAILS_AFTER)
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_the_command_of_the_example_works_with_mosquitto(
         sent = [require_program("mosquitto_pub"), *where, "-r", "-m", "hello"]
         subprocess.run(sent, check=True, timeout=FAILS_AFTER)
         heard = subprocess.run(
-            [require_program("mosquitto_sub"), *where, "-C", "1", "-W", "10"],
+            [require_program("mosquitto_sub"), *where, "-C", "1", "-W", "60"],
             check=True,
             timeout=FAILS_AFTER,
             stdout=subprocess.PIPE,

@@ -7,7 +7,6 @@ import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -24,7 +23,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 
 from mqtt_sessions import Message, Will, wire
-from tests.broker.helpers import FAILS_AFTER, PROTOCOLS, RawClient, eventually, properties
+from tests.broker.helpers import (
+    FAILS_AFTER,
+    PROTOCOLS,
+    RawClient,
+    eventually,
+    port_that_stays_free,
+    properties,
+)
 from tests.broker.test_command_line import PROGRAM, ROOT, running
 
 WINDOW = 20
@@ -166,20 +172,6 @@ def killable(port: int, database: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         _, errors = process.communicate(timeout=FAILS_AFTER)
         assert errors == ""
-
-
-def port_that_stays_free() -> int:
-    """For several brokers in turn: a port that the system gives to nobody meanwhile.
-
-    Clients would even be given it for their own end of the connection, and then talk to themselves.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
 
 
 def connect_mortals(port: int, number: int) -> RawClient:

@@ -96,11 +96,10 @@ def test_paho_is_taken_over(make_paho: MakePaho) -> None:
 def test_a_session_expires(broker: RunningBroker, make_raw: MakeRaw) -> None:
     client = make_raw()
     client.connect("client", session_expiry_interval=1)
+    began = time.monotonic()
     client.socket.close()
-    eventually(lambda: broker.parked("client"))
-    parked = time.monotonic()
     eventually(lambda: broker.gone("client"))  # by the timer alone
-    assert time.monotonic() - parked > 0.8  # it began a moment before we saw it
+    assert time.monotonic() - began >= 1
     again = make_raw()
     assert not again.connect("client", clean_start=False).session_present
 
@@ -169,11 +168,11 @@ def test_the_cap_is_told(start_broker: StartBroker) -> None:
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_keep_alive(make_raw: MakeRaw, version: int) -> None:
     client = make_raw(version)
-    client.connect("client", keep_alive=1)
     began = time.monotonic()
+    client.connect("client", keep_alive=1)
     told = [wire.Disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT)] if version == 5 else []
     assert client.receive_all() == told
-    assert 1.4 <= time.monotonic() - began < 5
+    assert 1.5 <= time.monotonic() - began < 20  # late on a slow machine, but in its own time
 
 
 def test_a_server_keep_alive(start_broker: StartBroker) -> None:

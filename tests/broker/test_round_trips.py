@@ -150,7 +150,7 @@ def test_mosquitto_both_ways(
     broker: RunningBroker, require_program: Callable[[str], str], version: int, qos: int
 ) -> None:
     where = ["-h", "127.0.0.1", "-p", str(broker.port), "-V", MOSQUITTO[version], "-q", str(qos)]
-    listen = [require_program("mosquitto_sub"), *where, "-t", "a/#", "-C", "3", "-W", "10", "-v"]
+    listen = [require_program("mosquitto_sub"), *where, "-t", "a/#", "-C", "3", "-W", "60", "-v"]
     speak = [require_program("mosquitto_pub"), *where, "-t", "a/b"]
     with subprocess.Popen(listen, stdout=subprocess.PIPE) as listener:
         eventually(lambda: broker.call(lambda each: each.store.connected_count) == 1)
@@ -177,6 +177,6 @@ def test_mosquitto_comes_back(
     eventually(lambda: broker.parked("subscriber"))
     subprocess.run(speak, input=b"one\ntwo\nthree\n", check=True, timeout=FAILS_AFTER)
     came = subprocess.run(
-        [*listen, "-C", "3", "-W", "10"], check=True, timeout=FAILS_AFTER, stdout=subprocess.PIPE
+        [*listen, "-C", "3", "-W", "60"], check=True, timeout=FAILS_AFTER, stdout=subprocess.PIPE
     )
     assert came.stdout.decode().splitlines() == ["one", "two", "three"]

@@ -51,7 +51,7 @@ class FakeBroker:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10.0)
+            thread.join(60.0)
             assert not thread.is_alive()
 
     def _accept(self) -> None:
@@ -66,7 +66,7 @@ class FakeBroker:
     def _serve(self, client: socket.socket) -> None:
         decoder, client_id = wire.Decoder(wire.Role.SERVER), ""
         with client:
-            client.settimeout(10.0)
+            client.settimeout(60.0)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
                 try:

@@ -1030,7 +1030,7 @@ def test_message_expiry_interval_counts_down_while_it_waits(world: LiveWorld) ->
     world.connect("bob").publish("a", b"1", qos=1, message_expiry_interval=100)
     world.let_pass(1)
     (publish,) = only(SendPublish, world.reconnect(alice).take())
-    assert publish.message_expiry_interval in (97, 98, 99)
+    assert 80 <= publish.message_expiry_interval <= 99
 
 
 @spec("5.0 MQTT-3.3.2-5")

@@ -43,6 +43,7 @@ from mqtt_sessions import (
     Will,
     wire,
 )
+from mqtt_sessions.testing import live
 from mqtt_sessions.testing.live import BrokerFault, BrokerSubject
 from mqtt_sessions.testing.live_bytes import bytes_of
 from mqtt_sessions.testing.subjects import Subject
@@ -52,8 +53,12 @@ from tests.live.fake import Answer, FakeBroker, polite
 RC = ReasonCode
 
 
+MISSING_AFTER = 0.3
+"""Seconds: for the tests in which an answer is missing. Others have all the time in the world."""
+
+
 def subject_of(broker: FakeBroker, **more: Any) -> BrokerSubject:
-    return BrokerSubject("127.0.0.1", broker.port, **{"timeout": 0.3, **more})
+    return BrokerSubject("127.0.0.1", broker.port, **{"timeout": 30.0, **more})
 
 
 # ---------------------------------------------------------------- events become packets
@@ -224,7 +229,8 @@ def test_answers_in_the_order_in_which_they_came() -> None:
         return sends(said)(item, client_id)
 
     subscribed = threading.Event()
-    with FakeBroker(answer) as broker, subject_of(broker) as subject:
+    # Where DISCONNECT is read before a PINGREQ is sent, it is waited for that long.
+    with FakeBroker(answer) as broker, subject_of(broker, timeout=2.0) as subject:
         publish, suback, disconnect = subscribe(subject)[:3]
         assert isinstance(publish, SendPublish)
         assert (publish.packet_id, publish.dup, publish.message_expiry_interval) == (3, True, 9)
@@ -249,7 +255,7 @@ def test_refused_connect_is_closed() -> None:
     def close(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
         return None
 
-    with FakeBroker(answer) as broker, subject_of(broker) as subject:
+    with FakeBroker(answer) as broker, subject_of(broker, timeout=MISSING_AFTER) as subject:
         (refusal,) = subject.handle(ClientConnected(1, "alice")).actions
         assert isinstance(refusal, SendConnack)  # and it never closed, which must be seen
         assert refusal.reason_code is RC.NOT_AUTHORIZED
@@ -274,13 +280,13 @@ def test_closed_connection_ignores_all_until_it_is_lost() -> None:
         assert isinstance(connack, SendConnack)
 
 
-@pytest.mark.parametrize(("quiet", "seen"), [(0.0, 1), (0.3, 2)])
-def test_late_words_are_waited_for_if_so_asked(quiet: float, seen: int) -> None:
+@pytest.mark.parametrize(("late_by", "quiet", "seen"), [(1.0, 0.0, 1), (0.1, 0.5, 2)])
+def test_late_words_are_waited_for_if_so_asked(late_by: float, quiet: float, seen: int) -> None:
     """A broker whose tasks hand messages on after PINGRESP."""
     suback = wire.encode(wire.Suback(7, (RC.SUCCESS,)), 5)
     late = wire.encode(wire.Publish(Message("a")), 5)
     with (
-        FakeBroker(sends(suback), late=late, after=0.1) as broker,
+        FakeBroker(sends(suback), late=late, after=late_by) as broker,
         subject_of(broker, quiet=quiet) as subject,
     ):
         assert len(subscribe(subject)) == seen
@@ -319,7 +325,7 @@ def silent(to: type[Any]) -> Answer:
     ("to", "rule"), [(wire.Connect, "MQTT-3.1.4-5"), (wire.Pingreq, "MQTT-3.12.4-1")]
 )
 def test_missing_answer_is_told_with_its_statement(to: type[Any], rule: str) -> None:
-    with FakeBroker(silent(to)) as broker, subject_of(broker) as subject:
+    with FakeBroker(silent(to)) as broker, subject_of(broker, timeout=MISSING_AFTER) as subject:
         with pytest.raises(BrokerFault) as caught:
             subject.handle(ClientConnected(1, "alice"))
         assert caught.value.rule == rule
@@ -329,15 +335,17 @@ CONNACK = b"\x20\3\0\0\0"
 
 
 @pytest.mark.parametrize("to", [wire.Connect, wire.Pingreq])
-def test_broker_that_never_ends_is_told(to: type[Any]) -> None:
+def test_broker_that_never_ends_is_told(to: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers each PINGREQ twice, or sends at once more than a step may bring."""
     many = CONNACK + b"\xd0\0" * 100_000 if to is wire.Connect else b"\xd0\0\xd0\0"
 
     def answer(item: wire.Packet | wire.WireError, client_id: str) -> bytes | None:
         return many if isinstance(item, to) else polite(item, client_id)
 
+    if to is wire.Pingreq:
+        monkeypatch.setattr(live, "_PATIENCE", 1 / 30)
     with FakeBroker(answer) as broker:
-        subject = subject_of(broker, timeout=0.1 if to is wire.Pingreq else 9.0)
+        subject = subject_of(broker)
         with pytest.raises(BrokerFault, match="never quiet"):
             subject.handle(ClientConnected(1, "alice"))
         broker.answer = polite
@@ -388,7 +396,7 @@ def test_refusal_is_told_and_nothing_else_tried(connack: bytes, why: str) -> Non
         broker_whose_own(saying(connack, seen)) as broker,
         pytest.raises(BrokerFault, match=why),
     ):
-        subject_of(broker)
+        subject_of(broker, timeout=MISSING_AFTER)
     assert seen == [5]
 
 
@@ -414,7 +422,7 @@ def test_failed_start_leaves_no_socket(said: bytes | None, monkeypatch: pytest.M
     monkeypatch.setattr(socket, "create_connection", kept(socket.create_connection))
     monkeypatch.setattr(selectors, "DefaultSelector", kept(selectors.DefaultSelector))
     with broker_whose_own(lambda item, client_id: said) as broker, pytest.raises(BrokerFault):
-        subject_of(broker)
+        subject_of(broker, timeout=MISSING_AFTER)
     selector, *sockets = made
     assert sockets
     assert all(each.fileno() == -1 for each in sockets)
@@ -437,7 +445,7 @@ def test_fault_of_the_own_connection_names_it() -> None:
     with (
         broker_whose_own(answer) as broker,
         pytest.raises(BrokerFault, match=r"connection of the adapter's own: no PINGRESP in 0.3 s"),
-        subject_of(broker) as subject,
+        subject_of(broker, timeout=MISSING_AFTER) as subject,
     ):
         subject.handle_timeout()
 
@@ -491,7 +499,7 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others() -> None:
 
     refuses = threading.Event()
     with FakeBroker(answer) as broker:
-        subject = subject_of(broker)
+        subject = subject_of(broker, timeout=MISSING_AFTER)
         for connection, client_id in enumerate(("bad", "good")):
             subject.handle(ClientConnected(connection, client_id))
         refuses.set()
@@ -519,7 +527,7 @@ def test_what_went_wrong_first_is_what_is_told() -> None:
     """And not that such a broker cannot be left clean."""
 
     def judge(broker: FakeBroker) -> None:
-        with subject_of(broker) as subject:
+        with subject_of(broker, timeout=MISSING_AFTER) as subject:
             broker.answer = silent(wire.Connect)
             subject.handle(ClientConnected(1, "alice"))
 

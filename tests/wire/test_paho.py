@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode as PahoCode  # noqa: E402
 from paho.mqtt.subscribeoptions import SubscribeOptions  # noqa: E402
 
 PROTOCOLS = {3: paho.MQTTv31, 4: paho.MQTTv311, 5: paho.MQTTv5}
-FAILS_AFTER = 10  # seconds until a missing byte is a failure, not a hang
+FAILS_AFTER = 60  # seconds until a missing byte is a failure, not a hang
 
 
 def properties(kind: int, **values: Any) -> Any:
