@@ -97,6 +97,15 @@ _limits = st.builds(
     overflow=st.sampled_from(OverflowPolicy),
     queue_qos0=st.booleans(),
 )
+# Each is made once: Hypothesis looks at a strategy anew whenever one is made, which costs more than
+# a draw.
+_perhaps_words = _or_none(_words | st.just(""))
+_perhaps_seconds = _or_none(_seconds)
+_perhaps_instants = _or_none(_instants)
+_perhaps_policies = _or_none(_policies)
+_perhaps_limits = _or_none(_limits)
+_perhaps_subscription_ids = _or_none(_subscription_ids)
+_perhaps_arrivals = _or_none(_arrivals)
 _replays = st.builds(
     ReplaySnapshot,
     st.lists(st.tuples(_words, _or_none(_words), st.integers(0, 9)), max_size=2).map(tuple),
@@ -106,6 +115,7 @@ _replays = st.builds(
     st.booleans(),
     _or_none(_instants),
 )
+_perhaps_replays = _or_none(_replays)
 
 
 def change_batches(batches: int = 5, changes: int = 12) -> SearchStrategy[list[tuple[Change, ...]]]:
@@ -216,12 +226,12 @@ class _Ledger:
                 self.draw(st.integers(1, 3)),
                 self.draw(st.booleans()),
                 self.draw(st.integers(3, 5)),
-                self.draw(_or_none(_words | st.just(""))),
-                self.draw(_or_none(_seconds)),
-                self.draw(_or_none(_instants)),
+                self.draw(_perhaps_words),
+                self.draw(_perhaps_seconds),
+                self.draw(_perhaps_instants),
                 self.one_of((0, 1, 65_535)),
-                self.draw(_or_none(_policies)),
-                self.draw(_or_none(_limits)),
+                self.draw(_perhaps_policies),
+                self.draw(_perhaps_limits),
             )
         )
 
@@ -238,7 +248,7 @@ class _Ledger:
 
     def subscribe(self) -> None:
         subscription = Subscription(
-            self.draw(_words), *self.draw(_options), self.draw(_or_none(_subscription_ids))
+            self.draw(_words), *self.draw(_options), self.draw(_perhaps_subscription_ids)
         )
         self.batch.append(SubscriptionStored(self.any_session(), subscription))
 
@@ -246,22 +256,22 @@ class _Ledger:
         self.batch.append(SubscriptionRemoved(self.any_session(), self.draw(_words)))
 
     def hold(self) -> None:
-        ends_at = self.draw(_or_none(_instants))
+        ends_at = self.draw(_perhaps_instants)
         self.batch.append(InboundIdStored(self.any_session(), self.draw(_packet_ids), ends_at))
 
     def free(self) -> None:
         self.batch.append(InboundIdRemoved(self.any_session(), self.draw(_packet_ids)))
 
     def replay(self) -> None:
-        session_id, replay = self.any_session(), self.draw(_or_none(_replays))
+        session_id, replay = self.any_session(), self.draw(_perhaps_replays)
         self.batch.append(
             ReplayRemoved(session_id) if replay is None else ReplayStored(session_id, replay)
         )
 
     def store_will(self) -> None:
         will = Will(self.draw(_messages), self.draw(_uint32s))
-        due_at, epoch = self.draw(_or_none(_instants)), self.draw(st.integers(1, 3))
-        policy = self.draw(_or_none(_policies))
+        due_at, epoch = self.draw(_perhaps_instants), self.draw(st.integers(1, 3))
+        policy = self.draw(_perhaps_policies)
         self.batch.append(WillStored(self.draw(_words), will, due_at, epoch, policy))
 
     def remove_will(self) -> None:
@@ -289,7 +299,7 @@ class _Ledger:
         # mostly one that there is: batches do not part those that are alike
         copy = self.draw(_copies if self.draw(st.booleans()) else st.just((1, False, (), False)))
         for _ in range(self.draw(st.integers(1, 3))):
-            own = self.draw(st.none() | _arrivals)
+            own = self.draw(_perhaps_arrivals)
             # each is made anew, so that only a journal can have made one of them
             delivery = _delivery(message, copy, arrival if own is None else own)
             self._store_delivery(self.any_session(), message_id, delivery)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import Phase, settings
 
 from mqtt_sessions import ExpiryPolicy, ServerOptions, SessionLimits, SessionStore
@@ -16,7 +18,7 @@ from mqtt_sessions.journals.sqlite import SQLiteJournal
 from mqtt_sessions.testing import Journaled, Judge, Profile, SessionStateMachine
 from mqtt_sessions.testing.strategies import limits, options, policies
 from tests.kit import search_mutants_crashes as crashes
-from tests.kit.test_machine import QUICK, SEARCH
+from tests.kit.test_machine import CALM, QUICK, QUIET, SEARCH
 
 
 def in_memory(policy: ExpiryPolicy, limits: SessionLimits, options: ServerOptions) -> Journaled:
@@ -66,24 +68,32 @@ class TestInAFile(TestJournaled):
 
 # ---------------------------------------------------------------- what is found
 
-MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
-    crashes.inbound_identifiers_are_not_stored,
-    crashes.exchanges_are_not_stored,
-    crashes.a_will_is_not_removed,
-    crashes.a_retained_message_is_not_removed,
-    crashes.a_session_that_loses_its_connection_is_not_stored,
-    crashes.subscriptions_are_forgotten,
-    crashes.a_second_crash_cuts_again_what_the_first_one_cut,
+CALM_CRASHES = evolve(CALM, crashes=True)
+ONE_CLIENT = evolve(QUIET, crashes=True, clients=1)
+"""In these a fault is found soon to which the way is long where everything can happen."""
+
+MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], Profile], ...] = (
+    (crashes.inbound_identifiers_are_not_stored, CALM_CRASHES),
+    (crashes.exchanges_are_not_stored, ONE_CLIENT),
+    (crashes.a_will_is_not_removed, TestJournaled.profile),
+    (crashes.a_retained_message_is_not_removed, CALM_CRASHES),
+    (crashes.a_session_that_loses_its_connection_is_not_stored, TestJournaled.profile),
+    (crashes.subscriptions_are_forgotten, TestJournaled.profile),
+    (crashes.a_second_crash_cuts_again_what_the_first_one_cut, CALM_CRASHES),
 )
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.unmeasured
+@pytest.mark.parametrize(
+    ("mutant", "profile"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS]
+)
 def test_what_a_crash_loses_is_found(
-    mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    mutant: Callable[[pytest.MonkeyPatch], None], profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutant(monkeypatch)
     search = settings(SEARCH, max_examples=1_500, derandomize=True, phases=[Phase.generate])
-    case = type("TestMutant", (TestJournaled,), {"settings": search})("test_session_semantics")
+    attributes = {"settings": search, "profile": profile}
+    case: Any = type("TestMutant", (TestJournaled,), attributes)("test_session_semantics")
     with pytest.raises(AssertionError) as found:
         case.test_session_semantics()
     assert case.judge is not None
