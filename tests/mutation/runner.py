@@ -31,6 +31,8 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.bounded import bound_examples
+
 from .mutants import Mutant, source_path
 
 __all__ = ["Baseline", "Result", "limit_examples", "measure", "run"]
@@ -128,17 +130,8 @@ class _Plugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        if self.examples is None or not isinstance(item, pytest.Function):
-            return
-        owner = item.getparent(pytest.Class)
-        if owner is not None and isinstance(getattr(owner.obj, "settings", None), settings):
-            fewer = min(owner.obj.settings.max_examples, self.examples)
-            owner.obj.settings = settings(owner.obj.settings, max_examples=fewer)
-        name = "_hypothesis_internal_use_settings"
-        own = getattr(item.obj, name, None)
-        if own is not None and owner is None:
-            fewer = min(own.max_examples, self.examples)
-            setattr(item.obj, name, settings(own, max_examples=fewer))
+        if self.examples is not None:
+            bound_examples(item, self.examples)
 
     def pytest_configure(self) -> None:
         # Loaded behind what conftest.py loads; tests are decorated later, when they are collected.
