@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,19 @@ VALUES = {
 
 def imports(path: Path, *, at_run_time: bool = False) -> Iterator[str]:
     """All modules that a file imports by absolute name, those for type checking too if wanted."""
-    tree = ast.parse(path.read_text(), str(path))
+    return (name for name, for_types in imports_of(path) if not (at_run_time and for_types))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A file is parsed once for all tests that look at it."""
+    return ast.parse(path.read_text(), str(path))
+
+
+@cache
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """Each name that a file imports, and whether it does so for type checking only."""
+    tree = tree_of(path)
     for_types = {
         inner
         for node in ast.walk(tree)
@@ -90,18 +103,19 @@ def imports(path: Path, *, at_run_time: bool = False) -> Iterator[str]:
         for statement in node.body
         for inner in ast.walk(statement)
     }
+    found = []
     for node in ast.walk(tree):
-        if at_run_time and node in for_types:
-            continue
+        names = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: imports are absolute"
             assert node.module is not None
+            names = [node.module]
             if node.module == "mqtt_sessions":
-                yield from (f"mqtt_sessions.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+                names = [f"mqtt_sessions.{alias.name}" for alias in node.names]
+        found += [(name, node in for_types) for name in names]
+    return found
 
 
 def own_imports(path: Path, *, at_run_time: bool = False) -> list[str]:
@@ -230,7 +244,7 @@ def test_only_what_needs_hypothesis_imports_it(path: Path) -> None:
 def test_no_builtin_that_does_input_or_output(path: Path) -> None:
     called = {
         node.func.id
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
@@ -243,7 +257,7 @@ def test_modules_stay_readable_at_one_go(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*CORE, *WIRE, *JOURNALS, *INSPECT, *TESTING], ids=ident)
 def test_functions_fit_on_a_screen(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
             # about 70, and a tenth of grace
