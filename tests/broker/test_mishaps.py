@@ -380,6 +380,7 @@ def odd_packets(chance: random.Random, version: int) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_no_decodable_packet_raises(version: int) -> None:
     chance = random.Random(version)

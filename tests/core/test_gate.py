@@ -635,6 +635,7 @@ def test_it_does_what_the_naive_gate_does(data: st.DataObject) -> None:
     run(CommitGate, data)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("make", BROKEN)
 def test_a_broken_gate_is_found(make: Callable[..., CommitGate]) -> None:
     @given(st.data())

@@ -259,6 +259,7 @@ def many() -> Iterator[Stored]:
         yield DeliveryStored(SESSIONS + number, number % SESSIONS, None, delivery)
 
 
+@pytest.mark.unmeasured
 def test_messages_are_not_held() -> None:
     tracemalloc.start()
     try:
@@ -271,6 +272,7 @@ def test_messages_are_not_held() -> None:
     assert peak < 1000 * SESSIONS  # a fifth of what the payloads alone would take
 
 
+@pytest.mark.unmeasured
 def test_a_look_at_one_client_holds_nothing_of_the_others() -> None:
     tracemalloc.start()
     try:

@@ -373,6 +373,7 @@ def fed() -> list[list[tuple[Change, ...]]]:
     return found
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", get_args(Change), ids=lambda kind: kind.__name__)
 def test_every_kind_of_change_is_fed(kind: type) -> None:
     batches = [batch for each in fed() for batch in each]
@@ -417,6 +418,7 @@ def illegal(batches: list[tuple[Change, ...]]) -> bool:
     return False
 
 
+@pytest.mark.unmeasured
 def test_batches_are_legal() -> None:
     assert not [batches for batches in fed() if illegal(batches)]
 

@@ -28,6 +28,7 @@ def live(seeds: range, directory: Path) -> list[Life]:
     return lives
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("group", range(10))
 def test_nothing_that_was_promised_is_lost(group: int, tmp_path: Path) -> None:
     """10 databases of 10 cuts each; what they live through is worth the name."""
