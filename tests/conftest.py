@@ -58,6 +58,9 @@ def _require_program() -> Callable[[str], str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Tests of a minute stand beside thousands of a millisecond: who has nothing left helps others.
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "worksteal"
     config.addinivalue_line("markers", "spec(*statements): normative statements that a test proves")
     config.addinivalue_line(
         "markers", "fault(*numbers): faults of other brokers that a test rules out"
