@@ -88,6 +88,9 @@ class IdsReserved:
 class SessionStored:
     """A session whose expiry interval is not 0.
 
+    Packet identifiers that are used from one of its rows on to the next are reserved by the row
+    before as well, which may stand in the same outcome; not so behind a CONNACK.
+
     Attributes:
         session_id: Its incarnation.
         client_id: Whose; no two sessions in force have the same.
