@@ -89,7 +89,7 @@ class SessionStored:
     """A session whose expiry interval is not 0.
 
     Packet identifiers that are used from one of its rows on to the next are reserved by the row
-    before as well, which may stand in the same outcome; not so behind a CONNACK.
+    before as well, which may stand in the same outcome; not so behind a CONNACK, which waits.
 
     Attributes:
         session_id: Its incarnation.
