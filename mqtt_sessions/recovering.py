@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import assert_never
+from typing import Never
 
 from mqtt_sessions._values import value
 from mqtt_sessions.changes import (
@@ -30,6 +30,7 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Will
 from mqtt_sessions.packet_ids import MAX_PACKET_ID
 from mqtt_sessions.rows import Body
@@ -59,6 +60,10 @@ class RowSetAside:
 
     row: Row
     reason: str
+
+
+def _no_row(given: Never) -> InvalidValue:
+    return InvalidValue(f"rows hold {type(given).__name__}, which is no Stored")
 
 
 class SavedSession:
@@ -213,7 +218,7 @@ class SavedState:
             case DeliveryStored() | SubscriptionStored():
                 raise AssertionError("taken already")
             case _:
-                assert_never(row)
+                raise _no_row(row)
 
     def _take_late(self, row: Stored) -> None:
         saved = self.sessions.get(row.session_id)  # type: ignore[union-attr]

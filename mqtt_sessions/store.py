@@ -256,7 +256,7 @@ class SessionStore(Router):
                 CONNECT if that was later, and not now, when the next run begins.
 
         Raises:
-            InvalidValue: `now` is not a finite number.
+            InvalidValue: `now` is not a finite number, or a row is no `Stored`.
 
         *Cost* O(rows * log rows of a session).
 
