@@ -16,9 +16,10 @@ begins anew has a new one, so that no late row of the old session can reach the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Never
 
 from mqtt_sessions._values import value
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Message, Will
 from mqtt_sessions.policy import ExpiryPolicy, SessionLimits
 from mqtt_sessions.snapshots import ReplaySnapshot
@@ -87,6 +88,9 @@ class IdsReserved:
 @value
 class SessionStored:
     """A session whose expiry interval is not 0.
+
+    Packet identifiers that are used from one of its rows on to the next are reserved by the row
+    before as well, which may stand in the same outcome; not so behind a CONNACK, which waits.
 
     Attributes:
         session_id: Its incarnation.
@@ -354,7 +358,13 @@ Row = tuple[str | int, ...]
 
 
 def row_of(change: Change) -> Row:
-    """Which row a change is about. *Cost* O(1)."""
+    """Which row a change is about.
+
+    Raises:
+        InvalidValue: It is no change.
+
+    *Cost* O(1).
+    """
     match change:
         case DeliveryStored() | DeliveryRemoved():
             return "delivery", change.delivery_id
@@ -383,7 +393,11 @@ def row_of(change: Change) -> Row:
         case IdsReserved():
             return ("ids",)
         case _:
-            assert_never(change)
+            raise _no_change(change)
+
+
+def _no_change(given: Never) -> InvalidValue:
+    return InvalidValue(f"a Change was expected, not {type(given).__name__}")
 
 
 def fold(changes: Iterable[Change]) -> tuple[Change, ...]:

@@ -8,6 +8,10 @@ first PUBLISH. Most PUBLISH packets at QoS 0 and 1 rely on nothing, and go at on
 A copy that is stored and removed before its batch is cut is never written, and what waited for it
 goes: a message that its receivers acknowledge soon never touches the disk.
 
+Packet identifiers come from a block that the session's row reserves, and what is used between two
+rows from that of the row before (see `SessionStored`). So they rely on something only where a row
+comes before the last one is durable: there PUBLISH at QoS 1 waits, and what follows waits behind.
+
 The history of changes is divided into segments, each with the actions that wait for everything up
 to its end. Segments leave in order, which keeps the order within a connection.
 
@@ -48,6 +52,7 @@ from mqtt_sessions.changes import (
     ReplayStored,
     Row,
     SessionRemoved,
+    SessionStored,
     row_of,
 )
 from mqtt_sessions.errors import InvalidState, InvalidValue
@@ -111,6 +116,7 @@ class CommitGate:
         "_messages",
         "_open",
         "_qos1_waits",
+        "_sessions",
         "_tail",
         "_waiting",
         "_wills",
@@ -132,7 +138,9 @@ class CommitGate:
         self._tail: _Segment | None = None  # the last of all; None: everything is durable
         self._last: dict[Hashable, _Segment] = {}  # where the last action of a connection waits
         self._waiting = 0
-        self._wills: dict[int, tuple[Message, int]] = {}  # by identity; until which batch
+        # In order of the batches until which they matter: wills by identity, rows of sessions.
+        self._wills: dict[int, tuple[Message, int]] = {}
+        self._sessions: dict[int, int] = {}
 
     @property
     def pending(self) -> int:
@@ -161,9 +169,9 @@ class CommitGate:
         if self._has_failed:
             self._refuse()
         ready: list[Action] = []
-        may_repeat = False
+        waits = 0
         if outcome.changes:
-            may_repeat = self._take(outcome.changes, ready)
+            waits = self._take(outcome.changes, ready)
         elif self._tail is None:
             return outcome.actions
         if not outcome.actions and not outcome.notices:
@@ -178,10 +186,8 @@ class CommitGate:
         for action in outcome.actions:
             kind = type(action)
             if kind is SendPublish:
-                # At QoS 0 it is sent once or not at all.
-                relies = self._publish_relies(action.delivery) or (
-                    may_repeat and not action.delivery.qos
-                )
+                delivery = action.delivery
+                relies = self._publish_relies(delivery) or bool(waits >> delivery.qos & 1)
             elif kind in _PROMISES:
                 relies = True
             elif kind is RouteMessage:
@@ -230,14 +236,17 @@ class CommitGate:
 
     # ------------------------------------------------------------ the open batch
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
         """Put changes into the open batch, and let go what needs none of them any more.
 
         Returns:
-            Whether a crash may bring back what is sent now: a copy that an earlier batch may hold
-            was removed, or a retained message was passed over.
+            A bit for each QoS whose PUBLISH waits. 0, which is sent once or not at all, if a crash
+            may bring back what is sent now: a copy that an earlier batch may hold was removed, or
+            a retained message was passed over. 1 if a session's row comes before the one before
+            it is durable: a restored session starts behind the identifiers that the journal knows
+            as reserved, and those that are used now are in that one's block.
         """
-        may_repeat = False
+        waits = 0
         deliveries, messages, opened = self._deliveries, self._messages, self._open
         segment: _Segment | None = None
         gone: list[tuple[DeliveryStored, _Segment]] = []
@@ -251,7 +260,7 @@ class CommitGate:
             elif type(change) is DeliveryRemoved:
                 copy = deliveries.pop(change.delivery_id, None)
                 if copy is None:
-                    may_repeat = True
+                    waits |= 1
                     self._fix(change.delivery_id << 2, change)
                 elif len(changes) == 1:
                     copy[1].live -= 1
@@ -270,8 +279,10 @@ class CommitGate:
                     body[1].live -= 1
             else:
                 if type(change) is ReplayStored or type(change) is ReplayRemoved:
-                    may_repeat = True
+                    waits |= 1
                 self._fix(_key(change), change)
+                if type(change) is SessionStored and self._note_session(change.session_id):
+                    waits |= 2
         if gone:
             passed_on = self._passed_on(gone, changes)
             for stored, made_in in gone:
@@ -279,7 +290,13 @@ class CommitGate:
                     made_in.live -= 1
         if opened and not opened[0].live:
             self._settle(ready)
-        return may_repeat
+        return waits
+
+    def _note_session(self, session_id: int) -> bool:
+        """Its row stands in the open batch; whether the row before it is still to be durable."""
+        is_open = self._sessions.pop(session_id, None) is not None
+        self._sessions[session_id] = self._committed + len(self._in_flight) + 1
+        return is_open
 
     def _passed_on(
         self, gone: list[tuple[DeliveryStored, _Segment]], changes: tuple[Change, ...]
@@ -411,6 +428,9 @@ class CommitGate:
         wills = self._wills
         while wills and wills[first := next(iter(wills))][1] <= number:
             del wills[first]
+        sessions = self._sessions
+        while sessions and sessions[first := next(iter(sessions))] <= number:
+            del sessions[first]
         if not self._open:
             self._close()
         return tuple(ready)
@@ -437,6 +457,7 @@ class CommitGate:
         self._in_flight.clear()
         self._last.clear()
         self._wills.clear()
+        self._sessions.clear()
         self._tail = None
         self._waiting = 0
         return tuple(action for segment in segments for action in segment)

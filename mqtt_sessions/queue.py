@@ -7,7 +7,7 @@ emptied in the middle) lives in a `_Order`, which most queues never make.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from mqtt_sessions.deadlines import DeadlineKind, Timer
@@ -164,11 +164,13 @@ class Queue:
             self._rebuild(list(self))  # a row for each slot
         self._ordered().rows = array("q", row_ids) if row_ids else None
 
-    def fill(self, deliveries: Iterable[Delivery]) -> None:
+    def fill(self, deliveries: Sequence[Delivery]) -> None:
         """Append to an empty queue, without rows. *Cost* O(deliveries)."""
         self.items = [*deliveries]
-        if any(each.expires_at is not None for each in self):
-            self._rebuild(list(self))
+        for delivery in deliveries:
+            if delivery.expires_at is not None:
+                self._rebuild([*deliveries])
+                break
 
     def pop(self) -> Delivery | None:
         """Take the oldest; None if nothing waits. *Cost* O(1) amortized."""

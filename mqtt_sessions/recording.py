@@ -460,7 +460,16 @@ class Recorder:
         return Outcome((DeliveryRemoved(row_id), MessageRemoved(body.message_id)))
 
     def _reserve(self, session: SessionState, rows: Rows, packet_id: int) -> None:
+        """Reserve more identifiers, of which this is the first.
+
+        The row is told twice where what is sent now is not within the row before: it is another
+        one of the same call, or identifiers in use were passed over. So what the row before this
+        one reserved is always enough, and `CommitGate` has to look no further.
+        """
+        is_enough = not rows.is_ahead(packet_id) and session not in self._touched
         rows.reserve(packet_id)
+        if not is_enough:
+            self.changes.append(self._session_row(session, rows))
         self.touch(session)
 
     def _exchange(

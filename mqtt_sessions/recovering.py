@@ -9,8 +9,9 @@ Spec: MQTT 5.0 §4.1 [NN-1.7], §3.1.2.5 [NN-4.5].
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import assert_never
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Never
 
 from mqtt_sessions._values import value
 from mqtt_sessions.changes import (
@@ -29,6 +30,7 @@ from mqtt_sessions.changes import (
     WillStored,
     row_of,
 )
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.messages import Delivery, Will
 from mqtt_sessions.packet_ids import MAX_PACKET_ID
 from mqtt_sessions.rows import Body
@@ -60,14 +62,24 @@ class RowSetAside:
     reason: str
 
 
+def _no_row(given: Never) -> InvalidValue:
+    return InvalidValue(f"rows hold {type(given).__name__}, which is no Stored")
+
+
 class SavedSession:
-    """The rows of one session."""
+    """The rows of one session.
+
+    Deliveries and their identifiers stand side by side: there are so many that an object more for
+    each would be felt.
+    """
 
     __slots__ = (
         "deliveries",
+        "delivery_ids",
         "exchanges",
         "inbound",
         "is_sorted",
+        "message_ids",
         "replay",
         "row",
         "subscriptions",
@@ -77,31 +89,37 @@ class SavedSession:
     def __init__(self, row: SessionStored) -> None:
         self.row = row
         self.subscriptions: dict[str, Subscription] = {}
-        self.deliveries: list[DeliveryStored] = []
+        self.deliveries: list[Delivery] = []
+        self.delivery_ids = array("q")
+        self.message_ids: dict[int, int] = {}
         self.is_sorted = True
         self.exchanges: list[ExchangeStored] = []
         self.inbound: dict[int, float | None] = {}
         self.replay: ReplaySnapshot | None = None
         self.will: WillStored | None = None
 
-    def split(self) -> tuple[list[DeliveryStored], dict[int, Delivery]]:
-        """What waits, oldest first, and what an exchange has sent."""
-        if not self.exchanges:
-            return self.deliveries, {}
-        named = {each.delivery_id for each in self.exchanges}
-        return (
-            [each for each in self.deliveries if each.delivery_id not in named],
-            {
-                each.delivery_id: each.delivery
-                for each in self.deliveries
-                if each.delivery_id in named
-            },
+    def sort(self) -> None:
+        """By arrival, and then by the order in which copies were made."""
+        pairs = sorted(
+            zip(self.delivery_ids, self.deliveries, strict=True),
+            key=lambda each: (each[1].received_at, each[0]),
         )
+        self.delivery_ids = array("q", [delivery_id for delivery_id, _ in pairs])
+        self.deliveries = [delivery for _, delivery in pairs]
+        self.is_sorted = True
 
-
-def _place(row: DeliveryStored) -> tuple[float, int]:
-    """Arrival, and then the order in which copies were made."""
-    return row.delivery.received_at, row.delivery_id
+    def split(self) -> tuple[Sequence[int], Sequence[Delivery], dict[int, Delivery]]:
+        """What waits, oldest first, by identifiers and by itself; and what an exchange has sent."""
+        if not self.exchanges:
+            return self.delivery_ids, self.deliveries, {}
+        named = {each.delivery_id for each in self.exchanges}
+        pairs = list(zip(self.delivery_ids, self.deliveries, strict=True))
+        waiting = [each for each in pairs if each[0] not in named]
+        return (
+            [delivery_id for delivery_id, _ in waiting],
+            [delivery for _, delivery in waiting],
+            {delivery_id: delivery for delivery_id, delivery in pairs if delivery_id in named},
+        )
 
 
 class SavedState:
@@ -139,14 +157,18 @@ class SavedState:
         for row in rows:
             if isinstance(row, DeliveryStored):
                 saved = sessions.get(row.session_id)
-                if saved is None or not is_valid_topic(row.delivery.message.topic_name):
+                delivery, delivery_id = row.delivery, row.delivery_id
+                if saved is None or not is_valid_topic(delivery.message.topic_name):
                     behind.append(row)
                     continue
-                if row.delivery_id < last_id or row.delivery.received_at < arrived_at:
+                if delivery_id < last_id or delivery.received_at < arrived_at:
                     saved.is_sorted = False
                 else:
-                    last_id, arrived_at = row.delivery_id, row.delivery.received_at
-                saved.deliveries.append(row)
+                    last_id, arrived_at = delivery_id, delivery.received_at
+                saved.deliveries.append(delivery)
+                saved.delivery_ids.append(delivery_id)
+                if row.message_id is not None:
+                    saved.message_ids[delivery_id] = row.message_id
             elif isinstance(row, SubscriptionStored):
                 saved = sessions.get(row.session_id)
                 if saved is None or not is_valid_filter(row.subscription.topic_filter):
@@ -159,9 +181,9 @@ class SavedState:
             self._take_late(row)
         for saved in sessions.values():
             if not saved.is_sorted:
-                saved.deliveries.sort(key=_place)
-                last_id = max(last_id, *(each.delivery_id for each in saved.deliveries))
-                arrived_at = max(arrived_at, saved.deliveries[-1].delivery.received_at)
+                saved.sort()
+                last_id = max(last_id, *saved.delivery_ids)
+                arrived_at = max(arrived_at, saved.deliveries[-1].received_at)
         self.next_id = max(self.next_id, last_id + 1)
         self.arrived_at = max(self.arrived_at, arrived_at)
 
@@ -196,7 +218,7 @@ class SavedState:
             case DeliveryStored() | SubscriptionStored():
                 raise AssertionError("taken already")
             case _:
-                assert_never(row)
+                raise _no_row(row)
 
     def _take_late(self, row: Stored) -> None:
         saved = self.sessions.get(row.session_id)  # type: ignore[union-attr]
@@ -206,7 +228,10 @@ class SavedState:
             if not is_valid_topic(row.delivery.message.topic_name):
                 self._set_aside(row, "no topic name")  # and its session would never get past it
                 return
-            saved.deliveries.append(row)
+            saved.deliveries.append(row.delivery)
+            saved.delivery_ids.append(row.delivery_id)
+            if row.message_id is not None:
+                saved.message_ids[row.delivery_id] = row.message_id
             saved.is_sorted = False
         elif isinstance(row, SubscriptionStored):
             topic_filter = row.subscription.topic_filter
@@ -234,7 +259,7 @@ class SavedState:
             if not saved.exchanges:
                 continue
             saved.exchanges.sort(key=lambda each: each.place)
-            there = {each.delivery_id: each.delivery for each in saved.deliveries}
+            there = dict(zip(saved.delivery_ids, saved.deliveries, strict=True))
             for index, row in enumerate(saved.exchanges):
                 delivery_id = row.delivery_id
                 if delivery_id is None:
@@ -291,7 +316,7 @@ class SavedState:
         if row.expiry_interval is not None and (row.connected or expires_at is None):
             expires_at = cut_at + row.expiry_interval
         will, due_at = _will_of(saved.will, will_cut_at)
-        queue, sent = saved.split()
+        _, queue, sent = saved.split()
         return SessionContents(
             row.client_id,
             row.policy or shared.policy,
@@ -301,7 +326,7 @@ class SavedState:
             row.expiry_interval,
             None if row.expiry_interval is None else expires_at,
             tuple(saved.subscriptions.values()),
-            tuple([each.delivery for each in queue]),
+            tuple(queue),
             tuple(
                 [
                     (each.packet_id, None if each.delivery_id is None else sent[each.delivery_id])
@@ -323,14 +348,14 @@ class SavedState:
     def rows_of(self, saved: SavedSession) -> RowsSnapshot:
         """What the journal calls it."""
         row = saved.row
-        queue, _ = saved.split()
+        queue_ids, _, _ = saved.split()
         return RowsSnapshot(
             row.client_id,
             row.session_id,
             row.protocol_version,
             row.packet_ids_until,
             saved.replay is not None,
-            tuple([each.delivery_id for each in queue]),
+            tuple(queue_ids),
             tuple(
                 [
                     (each.packet_id, each.delivery_id)
@@ -343,15 +368,11 @@ class SavedState:
     def bodies_of(self, saved: SavedSession) -> dict[int, Body]:
         """The messages that its deliveries refer to, by delivery."""
         found: dict[int, Body] = {}
-        if not self.bodies:
-            return found
-        for row in saved.deliveries:
-            message_id = row.message_id
-            if message_id is not None:
-                body = self.bodies.get(message_id)
-                if body is None:
-                    body = self.bodies[message_id] = Body(message_id)
-                found[row.delivery_id] = body
+        for delivery_id, message_id in saved.message_ids.items():
+            body = self.bodies.get(message_id)
+            if body is None:
+                body = self.bodies[message_id] = Body(message_id)
+            found[delivery_id] = body
         return found
 
     def retained_messages(self) -> tuple[RetainedSnapshot, ...]:

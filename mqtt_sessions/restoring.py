@@ -180,21 +180,12 @@ def _restore_outgoing(session: SessionState, contents: SessionContents, alarms: 
     queue = session.queue = Queue()
     queue.accepted = contents.accepted
     queue.dropped = dict(contents.dropped) or None
-    soonest: Delivery | None = None
     queue.fill(contents.queue)
-    for delivery in contents.queue:
-        if delivery.expires_at is not None and (
-            soonest is None or delivery.expires_at < _expiry(soonest)
-        ):
-            soonest = delivery
-    if soonest is not None:
-        expires_at = _expiry(soonest)
+    expires_at = queue.next_expiry()
+    if expires_at < _INF:
+        soonest = next(each for each in contents.queue if each.expires_at == expires_at)
         lane = round(expires_at - soonest.received_at, 3)
         alarms.add(queue.make_timer(session.client_id), expires_at, lane)
-
-
-def _expiry(delivery: Delivery) -> float:
-    return _INF if delivery.expires_at is None else delivery.expires_at
 
 
 def _restore_inbound(session: SessionState, contents: SessionContents, alarms: Alarms) -> None:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Body", "Rows"]
 
 _BLOCK = 1024
-"""Packet identifiers reserved at a time: a row every 512 messages, and a gap after a crash."""
+"""Packet identifiers reserved at a time: a row every 512 messages, and a gap after a crash.
+
+What is used between two rows lies in the first half of its block, and so in the block of the row
+before, too: nothing has to wait for a row of its own.
+"""
 
 
 class Body:
@@ -48,7 +52,7 @@ class Rows:
         in_flight: Packet identifier to the row of the delivery, and its message; not in the PUBREL
             phase, where there is none.
         reserved_from: Identifiers from here ...
-        renew_at: ... to here may be used; the next one has more reserved.
+        renew_at: ... to here, half a block, may be used; the next one has more reserved.
         reserved_until: The last one that is reserved.
         has_replay: Whether the journal has a replay of retained messages.
     """
@@ -72,9 +76,13 @@ class Rows:
         self.has_replay = False
         self.reserve(0)
 
+    def is_ahead(self, packet_id: int) -> bool:
+        """Whether others were in use up to here, so that the block before may not reach as far."""
+        return (packet_id - self.reserved_from) % MAX_PACKET_ID > _BLOCK // 2
+
     def reserve(self, last_packet_id: int) -> None:
         """Reserve a block behind this identifier; the row has to be stored."""
         self.reserved_from = last_packet_id
-        self.renew_at = last_packet_id + _BLOCK // 2
+        self.renew_at = last_packet_id + _BLOCK // 2 - 1
         until = last_packet_id + _BLOCK
         self.reserved_until = until if until <= MAX_PACKET_ID else until - MAX_PACKET_ID

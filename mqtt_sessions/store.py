@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 from sortedcontainers import SortedList
 
+from mqtt_sessions._heap import uncollected
 from mqtt_sessions._values import value
 from mqtt_sessions.changes import Change, Stored
 from mqtt_sessions.connection import CLOSED
@@ -256,7 +256,7 @@ class SessionStore(Router):
                 CONNECT if that was later, and not now, when the next run begins.
 
         Raises:
-            InvalidValue: `now` is not a finite number.
+            InvalidValue: `now` is not a finite number, or a row is no `Stored`.
 
         *Cost* O(rows * log rows of a session).
 
@@ -266,14 +266,9 @@ class SessionStore(Router):
         store._turn.now = clock(now)
         if not math.isfinite(store._turn.now):
             raise InvalidValue(f"now must be a finite number of seconds, not {now!r}")
-        collects = gc.isenabled()
-        gc.disable()  # all that is made here stays: looking for garbage would take half the time
-        try:
+        with uncollected():
             state = SavedState(rows)
             store._recover(state, at_heartbeat=cut_at_heartbeat)
-        finally:
-            if collects:
-                gc.enable()
         return Recovered(store, tuple(state.set_aside))
 
     def _recover(self, state: SavedState, *, at_heartbeat: bool) -> None:
@@ -282,7 +277,9 @@ class SessionStore(Router):
         recorder = Recorder(shared, state.last_epoch + 1, state.next_id, turn.now)
         self._arrived_at = state.arrived_at
         cuts: dict[int, float] = {}
-        for saved in state.sessions.values():
+        for session_id in list(state.sessions):
+            # each makes room for what is made of it
+            saved = state.sessions.pop(session_id)
             epoch = saved.row.epoch
             will_epoch = epoch if saved.will is None else saved.will.epoch
             for each in (epoch, will_epoch):

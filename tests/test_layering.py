@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mqtt_sessions"
 
 # Every module imports only from layers above its own, or from what stands before it in its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_values", "errors", "reason_codes"),
+    ("_heap", "_values", "errors", "reason_codes"),
     ("messages", "subscriptions", "topics"),
     ("_validation", "policy"),  # before events, since ClientConnected carries a policy
     ("events", "actions", "notices"),
@@ -161,6 +161,7 @@ def test_only_the_two_dependencies_and_the_standard_library(path: Path) -> None:
         "attrs",
         "bisect",
         "collections",
+        "contextlib",
         "enum",
         "functools",
         "gc",

@@ -23,7 +23,7 @@ _VERSIONS = {3: "3.1", 4: "3.1.1", 5: "5.0"}
 
 
 async def show(store: SessionStore, console: Console | None = None) -> None:
-    """Show the table until it is cancelled."""
+    """Show the table until it is canceled."""
     console = console or Console()
     with Live(console=console, auto_refresh=False) as live:
         while True:

@@ -38,7 +38,9 @@ class Quarantined:
 class Journal(Protocol):
     """Where changes become durable.
 
-    `load` is called once, before the first `commit`.
+    `load` is called once, and read to its end, before the first `commit`: what holds rows already
+    refuses batches before, lest a store that knows nothing of them mixes others with them. One
+    store writes to a journal.
     """
 
     @property
@@ -52,7 +54,7 @@ class Journal(Protocol):
         are alike one `Delivery`. Damaged rows are set aside, and everything else is loaded.
 
         Raises:
-            JournalUnusable: It cannot be read to its end.
+            JournalUnusable: It cannot be read to its end; when it is called, or on the way.
 
         *Cost* O(rows), in time; what it holds besides the rows it has given out is bounded by the
         sessions, and by the messages that several deliveries share.
@@ -65,7 +67,9 @@ class Journal(Protocol):
         again if its fate is not known.
 
         Raises:
-            JournalError: It may or may not be durable; the journal takes no more batches.
+            JournalError: It may or may not be durable, and the journal takes no more batches; or
+                the journal is not new, and `load` was not called yet.
+            InvalidValue: It holds something that is no `Change`; nothing was written.
 
         *Cost* O(changes), and one wait for the disk.
         """

@@ -66,8 +66,7 @@ class _Disk:
         self.rows: dict[Row, Stored] = {}
         self.of_session: dict[int, set[Row]] = {}
 
-    def apply(self, change: Change) -> None:
-        row = row_of(change)
+    def apply(self, row: Row, change: Change) -> None:
         if isinstance(change, _STORED):
             self.rows[row] = change
         else:
@@ -95,6 +94,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._disk = _Disk()
         self._ended = ""
+        self._is_unread = False
         self._fails_at: int | None = None
         self._applies = False
         self.commits = 0
@@ -128,6 +128,7 @@ class MemoryJournal:
         self._ended = self._ended or "it was reopened"
         journal = MemoryJournal()
         journal._disk = self._disk
+        journal._is_unread = bool(self._disk.rows)
         return journal
 
     def load(self) -> Iterator[Stored]:
@@ -135,6 +136,10 @@ class MemoryJournal:
 
         *Cost* O(rows log rows).
         """
+        self._is_unread = False
+        return self._load()
+
+    def _load(self) -> Iterator[Stored]:
         messages: dict[int, Message] = {}
         alike: dict[tuple[int, Delivery], Delivery] = {}
         for row in sorted(self._disk.rows, key=_place):
@@ -154,11 +159,14 @@ class MemoryJournal:
         """Make a batch part of the rows; see `Journal.commit`. *Cost* O(changes)."""
         if self._ended:
             raise JournalError(f"the journal takes no more batches: {self._ended}")
+        if self._is_unread:
+            raise JournalError("the journal takes no batch before it was read: it is not new")
+        rows = [row_of(change) for change in batch]  # all or nothing, be it no change at all
         self.commits += 1
         fails = self.commits == self._fails_at
         if not fails or self._applies:
-            for change in batch:
-                self._disk.apply(change)
+            for row, change in zip(rows, batch, strict=True):
+                self._disk.apply(row, change)
         if fails:
             self._ended = "a commit has failed"
             raise JournalError("a batch may not be durable: this commit was told to fail")

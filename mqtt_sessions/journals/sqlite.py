@@ -18,6 +18,7 @@ from mqtt_sessions.changes import (
     SessionRemoved,
     Stored,
 )
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.journals.contract import JournalError, JournalUnusable, Quarantined
 from mqtt_sessions.journals.sqlite_bodies import back_of, pack_alone, pack_copy
 from mqtt_sessions.journals.sqlite_load import Loading
@@ -147,6 +148,8 @@ class SQLiteJournal:
         try:
             self._write(batch)
             self._checkpoint(len(batch))
+        except InvalidValue:
+            raise  # before anything was written
         except BaseException as error:
             self._end(f"{type(error).__name__}: {error}")
             if not isinstance(error, Exception):
@@ -185,7 +188,7 @@ class SQLiteJournal:
                 columns = columns_of(change)
                 rest.setdefault(table, {})[columns[:key_columns]] = columns
             elif (removed := REMOVED.get(type(change))) is None:
-                raise TypeError(f"{type(change).__name__} is no Change")
+                raise InvalidValue(f"a batch holds {type(change).__name__}, which is no Change")
             else:
                 table, key_of = removed
                 rest.setdefault(table, {})[key_of(change)] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -55,13 +54,7 @@ class Loading:
         self._damaged_deliveries: set[object] = set()
 
     def rows(self) -> Iterator[Stored]:
-        """All rows in force, each behind those that it names.
-
-        While they are given out nothing is searched for garbage, for a restart makes none: with
-        millions of new objects the searches take longer than all the rest.
-        """
-        collects = gc.isenabled()
-        gc.disable()
+        """All rows in force, each behind those that it names."""
         try:
             yield from self._whole("epoch")
             yield from self._whole("ids")
@@ -79,9 +72,6 @@ class Loading:
                 raise JournalUnusable(f"{self._path}: it was opened elsewhere while it was read")
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise JournalUnusable(reason_of(self._path, error)) from error
-        finally:
-            if collects:
-                gc.enable()
 
     def _whole(self, table: str) -> Iterator[Any]:
         unpack = UNPACK[table]

@@ -285,7 +285,11 @@ def _read_subscription(row: Columns) -> SubscriptionStored:
         raise Damaged("topic_filter is no text")
     if subscription_id is not None:
         _integer(subscription_id, 1, 268_435_455, "subscription_id")
-    return SubscriptionStored(session_id, Subscription(topic_filter, *options, subscription_id))
+    qos, no_local, as_published, handling = options
+    return SubscriptionStored(
+        session_id,
+        Subscription(topic_filter, qos, no_local, as_published, handling, subscription_id),
+    )
 
 
 def _read_inbound(row: Columns) -> InboundIdStored:

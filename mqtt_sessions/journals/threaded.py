@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from mqtt_sessions.changes import Change, Stored
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.journals.contract import Journal, JournalError, Quarantined
 
 __all__ = ["ThreadedJournal"]
@@ -80,6 +81,9 @@ class ThreadedJournal:
             self._journal.commit(batch)
         except JournalError as error:
             self._failure = error
+            future.set_exception(error)
+        except InvalidValue as error:  # later batches rely on it all the same
+            self._failure = JournalError(f"a batch was not written: {error}")
             future.set_exception(error)
         except BaseException as error:
             self._failure = JournalError(f"a batch may not be durable: {error}")

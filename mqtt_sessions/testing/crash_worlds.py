@@ -55,6 +55,12 @@ CRASH_WORLDS: tuple[SmallWorld, ...] = (
         policy=ExpiryPolicy(default_session_expiry_interval=None),
     ),
     _batches("QoS 1 out", _LISTENER, messages=(_m("1", 1), _m("2", 1))),
+    _batches(
+        "identifiers are reserved",
+        Peer("b", entries=(_KEPT,), subscriptions=_LISTENING, prompt=True, cut=False),
+        messages=(_m("1", 1), _m("2", 1), _m("3", 1), _m("4", 1)),
+        packet_ids=5,
+    ),
     _batches("QoS 2 out", _LISTENER, messages=(_m("1", 2),)),
     _batches("a client hears itself", evolve(_LISTENER, messages=(_m("1", 2),))),
     _batches(

@@ -35,6 +35,7 @@ from mqtt_sessions.changes import (
     fold,
     row_of,
 )
+from mqtt_sessions.errors import InvalidValue
 from mqtt_sessions.journals.contract import Journal, JournalError
 from mqtt_sessions.journals.memory import MemoryJournal
 from mqtt_sessions.messages import Delivery, Message
@@ -228,6 +229,31 @@ class JournalConformance(unittest.TestCase):
         if type(self).make_fail is JournalConformance.make_fail:
             self.make_fail(MemoryJournal())  # says that it is skipped, once and here
         self._for_all(check)
+
+    def test_what_holds_rows_is_read_before_it_is_written(self) -> None:
+        """Else a store that knows nothing of them would mix others with them."""
+        with self._place() as place:
+            journal = self._begin(place)
+            session = SessionStored(1, "a", 1, True, 5, None, None, None, 0, None, None)
+            journal.commit((session,))
+            journal.close()
+            journal = self.open(place)
+            other = attrs.evolve(session, session_id=2, client_id="b")
+            self._is_refused(journal, (other,), "a commit before load")
+            self._reopened(journal, place, {row_of(session): session}).close()
+
+    def test_what_is_no_change_is_refused(self) -> None:
+        """The host's mistake is told as such, and nothing of its batch is there."""
+        with self._place() as place:
+            journal = self._begin(place)
+            session = SessionStored(1, "a", 1, True, 5, None, None, None, 0, None, None)
+            try:
+                journal.commit((session, "a"))  # type: ignore[arg-type]
+            except InvalidValue:
+                pass
+            else:
+                raise AssertionError("a batch that holds no Change has to raise InvalidValue")
+            self._reopened(journal, place, {}).close()
 
     def test_nothing_follows_close_but_close(self) -> None:
         """A closed journal refuses batches, and may be closed again."""

@@ -17,6 +17,7 @@ from mqtt_sessions.actions import (
 from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.clients import Client, ServerFault
 from mqtt_sessions.testing.search_account import Account
+from mqtt_sessions.testing.search_rows import RowsOf, is_reserved
 from mqtt_sessions.testing.search_rules import Ledger
 
 __all__ = ["account_after_crash", "check_remembered"]
@@ -65,6 +66,7 @@ def check_remembered(
     action: Action,
     client: Client,
     clients: Iterable[Client],
+    rows: RowsOf,
     stored: Ledger,
     current: Ledger,
     *,
@@ -76,6 +78,7 @@ def check_remembered(
         action: What a client is about to see.
         client: Whose.
         clients: All of them.
+        rows: The rows as a crash would leave them now.
         stored: The account as a crash would leave it now.
         current: The account of the store as it is.
         has_waited: It was withheld until a batch was durable.
@@ -104,6 +107,8 @@ def check_remembered(
             known = not kept or delivery.qos < 2 or (begun is not None and begun[0] is message)
             if message.qos == 2 and any(_may_come_again(message, each) for each in clients):
                 known = known and message in stored.handed
+            if action.packet_id is not None and not action.dup:
+                known = known and is_reserved(rows, name, action.packet_id)
             # whose connections leave the same will, one after the other, has waited for the first
             known = known and (has_waited or not _is_will_kept(message, stored, current))
         case _:

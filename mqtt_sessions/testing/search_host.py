@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from mqtt_sessions.actions import Action
+from mqtt_sessions.changes import SessionStored
 from mqtt_sessions.gate import CommitGate
 from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.canonical import Names
@@ -123,7 +124,7 @@ class Pending:
                 for each in (self.stored, self.on_its_way)
             ]
         )
-        return moments, _gate_key(self.gate, names, message)
+        return moments, _gate_key(self.gate, names, message), _rows_open(self.gate, now.store)
 
 
 def _is_latest(ledger: Ledger, now: Ledger) -> tuple[bool, ...]:
@@ -131,6 +132,17 @@ def _is_latest(ledger: Ledger, now: Ledger) -> tuple[bool, ...]:
     return tuple(
         [each.visits == now.accounts[name].visits for name, each in ledger.accounts.items()]
     )
+
+
+def _rows_open(gate: CommitGate, store: Node) -> frozenset[Hashable]:
+    """Clients whose session's row is not durable, and whether its batch is cut already."""
+    cut = gate._committed + len(gate._in_flight)
+    found: list[Hashable] = []
+    for session_id, number in gate._sessions.items():
+        row = store.rows.get(("session", session_id))
+        if isinstance(row, SessionStored):
+            found.append((row.client_id, number <= cut))
+    return frozenset(found)
 
 
 def _gate_key(

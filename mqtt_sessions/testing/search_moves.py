@@ -502,12 +502,13 @@ class _Run:
             wires[connection] = wire._replace(down=(*wire.down, action))
             if state.pending is not None:
                 client = state.clients[wire.client_id]
-                stored = state.pending.stored.ledger
+                stored = state.pending.stored
                 check_remembered(
                     action,
                     client,
                     state.clients.values(),
-                    stored,
+                    stored.store.rows,
+                    stored.ledger,
                     state.ledger,
                     has_waited=have_waited,
                 )

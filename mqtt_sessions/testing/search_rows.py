@@ -20,6 +20,7 @@ from mqtt_sessions.changes import (
     ReplayStored,
     Row,
     SessionRemoved,
+    SessionStored,
     Stored,
     SubscriptionRemoved,
     SubscriptionStored,
@@ -29,7 +30,7 @@ from mqtt_sessions.snapshots import StoreSnapshot
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.testing.durable import durable_view
 
-__all__ = ["RowsOf", "after_changes", "check_recovery", "check_rows"]
+__all__ = ["RowsOf", "after_changes", "check_recovery", "check_rows", "is_reserved"]
 
 RowsOf = Mapping[Row, Stored]
 """The rows of a journal, each under its key."""
@@ -118,6 +119,17 @@ def check_recovery(before: StoreSnapshot, found: RowsOf) -> None:
         assert new == old, f"a crash makes {new} of {old}"
     assert found_again == was, f"a crash makes {found_again} of {was}"
     _check_packet_ids(before, after)
+
+
+def is_reserved(found: RowsOf, client_id: str, packet_id: int) -> bool:
+    """Whether a session that comes back from these rows starts behind the identifier."""
+    until = [
+        each.packet_ids_until
+        for each in found.values()
+        if isinstance(each, SessionStored) and each.client_id == client_id
+    ]
+    most = packet_ids.MAX_PACKET_ID
+    return all((each - packet_id) % most <= rows._BLOCK for each in until)
 
 
 def _view(snapshot: StoreSnapshot, now: float) -> StoreSnapshot:

@@ -800,7 +800,7 @@ def test_session_is_resumed_across_versions(before: int, after: int) -> None:
 
 
 @spec("NN-2.8 (e)")
-def test_pending_will_is_cancelled_by_a_3_1_1_resume() -> None:
+def test_pending_will_is_canceled_by_a_3_1_1_resume() -> None:
     """NN-2.8."""
     world = World()
     world.connect(version=5, keep=True, will=will(delay=50)).lose()

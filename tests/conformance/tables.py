@@ -249,7 +249,7 @@ DUTIES: dict[str, dict[str, str]] = {
         "b": "live messages with RETAIN 0",
         "c": "No Local and grants stay",
         "d": "the policy's interval",
-        "e": "a delayed will is cancelled",
+        "e": "a delayed will is canceled",
         "f": "by a 5.0 client: subscriptions of 3.x have no options",
     },
     "NN-4.8": {

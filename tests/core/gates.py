@@ -105,9 +105,11 @@ class NaiveGate:
             and isinstance(record.change, DeliveryRemoved | ReplayStored | ReplayRemoved)
             for record in self.history[first:]
         )
+        reserves = self._stores_again(first)
         for action in outcome.actions:
             relies = self._relies(action) or (
-                may_repeat and isinstance(action, SendPublish) and action.delivery.qos == 0
+                isinstance(action, SendPublish)
+                and (may_repeat, reserves, False)[action.delivery.qos]
             )
             self.withheld.append((action, seen if relies else None))
             self.relying += [action] * relies
@@ -143,6 +145,16 @@ class NaiveGate:
             and isinstance(new, DeliveryStored)
             and not record.is_dead
             and new.delivery.message is old.delivery.message
+        )
+
+    def _stores_again(self, first: int) -> bool:
+        """Whether a session's row comes, and one that came before it is not durable."""
+        rows = [each for each in self.history if isinstance(each.change, SessionStored)]
+        news = [each for each in self.history[first:] if each in rows]
+        return any(
+            row_of(before.change) == row_of(new.change) and not before.is_settled
+            for new in news
+            for before in rows[: rows.index(new)]
         )
 
     def _relies(self, action: Action) -> bool:
@@ -254,7 +266,14 @@ def _fixed(session_id: int, number: int) -> tuple[Change, ...]:
         WillRemoved("a"),
         IdsReserved(number),
         ReplayRemoved(session_id),
+        _row(session_id),
+        _row(session_id),
     )
+
+
+def _row(session_id: int) -> SessionStored:
+    yes, none = True, None
+    return SessionStored(session_id, "a", 1, yes, 5, none, none, none, 0, none, none)
 
 
 @st.composite
@@ -300,8 +319,7 @@ def _session(draw: st.DrawFn, state: dict[str, Any], number: int) -> Iterable[Ch
     if state["sessions"] and draw(st.booleans()):
         return [SessionRemoved(state["sessions"].pop())]
     state["sessions"].append(number)
-    yes, none = True, None
-    return [SessionStored(number, "a", 1, yes, 5, none, none, none, 0, none, none)]
+    return [_row(number)]
 
 
 # ---------------------------------------------------------------- broken gates
@@ -414,9 +432,39 @@ class ForgetsQueues(CommitGate):
 
     __slots__ = ()
 
-    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> bool:
-        super()._take(changes, ready)
-        return False
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+        return super()._take(changes, ready) & ~1
+
+
+class OverrunsIdentifiers(CommitGate):
+    """A packet identifier is used before the journal knows that it may be."""
+
+    __slots__ = ()
+
+    def _note_session(self, session_id: int) -> bool:
+        return super()._note_session(session_id) and False
+
+
+class OverrunsWhatWasCut(CommitGate):
+    """A session's row counts as durable when its batch is cut."""
+
+    __slots__ = ()
+
+    def take_batch(self) -> tuple[int, tuple[Change, ...]] | None:
+        self._sessions.clear()
+        return super().take_batch()
+
+
+class ReservesOnce(CommitGate):
+    """A session's row that is durable still counts as one that is not."""
+
+    __slots__ = ()
+
+    def committed(self, number: int) -> tuple[Action, ...]:
+        sessions = dict(self._sessions)
+        ready = super().committed(number)
+        self._sessions |= sessions
+        return ready
 
 
 class RemembersWills(CommitGate):
@@ -477,6 +525,9 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     LosesHandovers,
     ForgetsWills,
     ForgetsQueues,
+    OverrunsIdentifiers,
+    OverrunsWhatWasCut,
+    ReservesOnce,
     RemembersWills,
     IgnoresOrigin,
     SettlesPastBatches,

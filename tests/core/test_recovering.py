@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -9,6 +11,7 @@ from mqtt_sessions import (
     ClientConnected,
     ConnectionLost,
     Delivery,
+    DeliveryRemoved,
     DeliveryStored,
     DropReason,
     EpochStored,
@@ -17,6 +20,7 @@ from mqtt_sessions import (
     IdsReserved,
     InboundIdStored,
     InvalidState,
+    InvalidValue,
     Message,
     MessageRemoved,
     MessageStored,
@@ -27,6 +31,7 @@ from mqtt_sessions import (
     SendPublish,
     ServerOptions,
     SessionExpirySet,
+    SessionRemoved,
     SessionStore,
     SessionStored,
     Stored,
@@ -88,6 +93,18 @@ def session(session_id: int, client_id: str, epoch: int = 1, **fields: object) -
 
 def delivery(number: int, qos: int = 1) -> Delivery:
     return Delivery(Message("t", b"%d" % number, qos), qos, False, (), float(number))
+
+
+@pytest.mark.parametrize("given", ["nonsense", None, DeliveryRemoved(1), SessionRemoved(1)])
+def test_what_is_no_row_is_the_hosts_mistake(given: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"rows hold {type(given).__name__}, which is no Stored"):
+        SessionStore.recover([session(1, "a"), given], 5.0)
+
+
+@pytest.mark.parametrize("given", ["nonsense", None, Delivery(Message("t", b"m"), 0)])
+def test_what_is_no_change_has_no_row(given: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"Change was expected, not {type(given).__name__}"):
+        row_of(given)
 
 
 def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:

@@ -40,6 +40,8 @@ EMPTY = "test_an_empty_batch_changes_nothing"
 BIG = "test_a_big_batch_is_one_batch"
 FAILURE = "test_after_a_failure_nothing_is_taken"
 CLOSE = "test_nothing_follows_close_but_close"
+UNREAD = "test_what_holds_rows_is_read_before_it_is_written"
+NO_CHANGE = "test_what_is_no_change_is_refused"
 
 
 def changed(thing: Any, change: Callable[[Any], Any]) -> Any:
@@ -224,7 +226,7 @@ class FailsHalfway(MemoryJournal):
     def commit(self, batch: Sequence[Change]) -> None:
         if self.commits + 1 == self._fails_at:
             for change in batch[: len(batch) // 2]:
-                self._disk.apply(change)
+                self._disk.apply(row_of(change), change)
         super().commit(batch)
 
 
@@ -244,6 +246,25 @@ class GoesOnAfterClose(MemoryJournal):
     def commit(self, batch: Sequence[Change]) -> None:
         self._ended = ""
         super().commit(batch)
+
+
+class IsWrittenUnread(MemoryJournal):
+    def commit(self, batch: Sequence[Change]) -> None:
+        self._is_unread = False
+        super().commit(batch)
+
+
+class PassesOver(MemoryJournal):
+    """What it does not know it leaves out."""
+
+    def commit(self, batch: Sequence[Change]) -> None:
+        super().commit([each for each in batch if isinstance(each, get_args(Change))])
+
+
+class FindsOutHalfway(MemoryJournal):
+    def commit(self, batch: Sequence[Change]) -> None:
+        for change in batch:
+            super().commit([change])
 
 
 class SetsAsideWhatIsSound(MemoryJournal):
@@ -285,6 +306,9 @@ BROKEN: list[tuple[type[MemoryJournal], str]] = [
     (FailsHalfway, FAILURE),
     (GoesOnAfterFailure, FAILURE),
     (GoesOnAfterClose, CLOSE),
+    (IsWrittenUnread, UNREAD),
+    (PassesOver, NO_CHANGE),
+    (FindsOutHalfway, NO_CHANGE),
     (SetsAsideWhatIsSound, EMPTY),
     (RaisesTheCounter, AGAIN),
 ]
@@ -303,6 +327,7 @@ def case_of(kind: type[MemoryJournal], test: str, examples: int) -> testing.Jour
             fresh = kind()
             if place in journals:
                 fresh._disk = journals[place]._disk
+                fresh._is_unread = True
             journals[place] = fresh
             return fresh
 
@@ -335,7 +360,10 @@ def test_a_column_of_the_wrong_type_is_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     "test",
-    [LOADED, AGAIN, CUT, EMPTY, pytest.param(BIG, marks=pytest.mark.unmeasured), FAILURE, CLOSE],
+    [
+        *(LOADED, AGAIN, CUT, EMPTY, FAILURE, CLOSE, UNREAD, NO_CHANGE),
+        pytest.param(BIG, marks=pytest.mark.unmeasured),
+    ],
 )
 def test_what_is_right_passes(test: str) -> None:
     run(with_column(lambda value: value), test, 40)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_sessions import testing
+from mqtt_sessions import InvalidValue, testing
 from mqtt_sessions.changes import RetainedStored, SessionStored
 from mqtt_sessions.journals import Journal, JournalError, MemoryJournal
 from mqtt_sessions.messages import Message
@@ -47,6 +47,25 @@ def test_a_commit_that_fails_may_be_durable_nevertheless() -> None:
     assert journal.rows == (SESSION,)
     journal.commit([SESSION, RETAINED])
     assert journal.rows == (SESSION, RETAINED)
+
+
+def test_what_is_no_change_is_the_hosts_mistake() -> None:
+    journal = MemoryJournal()
+    with pytest.raises(InvalidValue, match="a Change was expected, not str"):
+        journal.commit([SESSION, "nonsense"])  # type: ignore[list-item]
+    assert (journal.rows, journal.commits) == ((), 0)
+    journal.commit([SESSION])
+
+
+def test_what_was_there_is_read_before_it_is_written() -> None:
+    journal = MemoryJournal()
+    journal.commit([SESSION])
+    found = journal.reopened()
+    with pytest.raises(JournalError, match="before it was read"):
+        found.commit([RETAINED])
+    assert list(found.load()) == [SESSION]
+    found.commit([RETAINED])
+    assert found.rows == (SESSION, RETAINED)
 
 
 def test_after_a_crash_another_process_finds_the_rows() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from mqtt_sessions import testing
-from mqtt_sessions.changes import Change, RetainedRemoved, SessionStored
+from mqtt_sessions import InvalidValue, testing
+from mqtt_sessions.changes import Change, RetainedRemoved, SessionStored, row_of
 from mqtt_sessions.journals import (
     Journal,
     JournalError,
@@ -62,6 +62,17 @@ class TestContract(testing.JournalConformance):
 
     def make_fail(self, journal: Journal) -> None:
         self.inner._connection.execute("PRAGMA query_only = ON")
+
+
+def test_what_is_no_change_is_told_as_such_and_no_batch_follows() -> None:
+    inner = MemoryJournal()
+    journal = ThreadedJournal(inner)
+    with pytest.raises(InvalidValue, match="expected, not str"):
+        journal.commit([SESSION, "nonsense"])  # type: ignore[list-item]
+    with pytest.raises(JournalError, match="a batch was not written"):
+        journal.commit([SESSION])
+    assert inner.rows == ()
+    journal.close()
 
 
 def test_the_next_batch_is_collected_while_one_is_written() -> None:
@@ -147,7 +158,7 @@ def test_close_waits_for_what_was_handed_over() -> None:
 
 def test_what_was_loaded_is_that_of_the_journal_inside() -> None:
     slow = SlowJournal()
-    slow._disk.apply(SESSION)
+    slow._disk.apply(row_of(SESSION), SESSION)
     journal = ThreadedJournal(slow)
     assert list(journal.load()) == [SESSION]
     assert journal.quarantined == slow.quarantined

@@ -154,6 +154,10 @@ def qos_2_does_not_wait(patch: Patch) -> None:
     patch.setattr(CommitGate, "_publish_relies", publish_relies)
 
 
+def identifiers_are_used_before_they_are_reserved(patch: Patch) -> None:
+    patch.setattr(CommitGate, "_note_session", lambda *_: False)
+
+
 def what_follows_a_batch_waits_for_no_other(patch: Patch) -> None:
     real = CommitGate.take_batch
 

@@ -51,15 +51,16 @@ COUNTS = {
     "expiry in the middle of the queue, crashes": (84, 323, 8),
     "retained messages, crashes": (655, 2223, 9),
     "retained messages that expire, crashes": (101, 474, 4),
-    "QoS 1 in, batches": (380, 1288, 11),
+    "QoS 1 in, batches": (394, 1335, 11),
     "QoS 2 in, batches": (2572, 8884, 19),
-    "one identifier in, batches": (805, 2722, 15),
-    "sent again in 3.1, batches": (475, 1613, 15),
-    "QoS 1 out, batches": (2573, 9450, 15),
-    "QoS 2 out, batches": (840, 2918, 15),
-    "a client hears itself, batches": (2332, 8010, 23),
-    "Clean Start, batches": (176, 618, 7),
-    "leaving, batches": (2474, 9599, 10),
+    "one identifier in, batches": (835, 2827, 15),
+    "sent again in 3.1, batches": (491, 1669, 15),
+    "QoS 1 out, batches": (2665, 9796, 15),
+    "identifiers are reserved, batches": (671, 1941, 7),
+    "QoS 2 out, batches": (853, 2966, 15),
+    "a client hears itself, batches": (2374, 8158, 23),
+    "Clean Start, batches": (180, 636, 7),
+    "leaving, batches": (2494, 9689, 10),
     "wills, batches": (3281, 12170, 10),
 }
 
@@ -69,8 +70,8 @@ LARGE_COUNTS = {
     "three of QoS 2 in, crashes": (9662, 48241, 18),
     "from a to b, crashes": (9669, 45516, 20),
     "two retained topics, crashes": (4716, 19237, 9),
-    "the same numbers both ways, batches": (6664, 23315, 23),
-    "Clean Start and a message, batches": (4377, 16610, 11),
+    "the same numbers both ways, batches": (6788, 23769, 23),
+    "Clean Start and a message, batches": (4478, 17052, 11),
 }
 
 
@@ -165,6 +166,12 @@ MUTANTS = (
     ),
     Mutant(crashes.a_will_is_sent_before_it_is_removed, "wills, batches", 1, None),
     Mutant(crashes.qos_2_does_not_wait, "QoS 2 out, batches", 1, ("rest", 7)),
+    Mutant(
+        crashes.identifiers_are_used_before_they_are_reserved,
+        "identifiers are reserved, batches",
+        3,
+        None,
+    ),
     Mutant(
         crashes.what_follows_a_batch_waits_for_no_other,
         "sent again in 3.1, batches",
