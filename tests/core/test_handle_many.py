@@ -123,3 +123,17 @@ def test_packets_behind_the_one_that_closed_the_connection_are_ignored() -> None
     assert [action.connection for action in of_type(CloseConnection, outcome.actions)] == [1]
     assert of_type(SendPingresp, outcome.actions) == [SendPingresp(2)]
     assert len(world.session("a").in_flight) == 3
+
+
+def test_the_changes_of_all_come_out_in_order() -> None:
+    first, second = World(durable=True), World(durable=True)
+    for world in (first, second):
+        world.connect(1, "a", session_expiry_interval=60)
+    packets = [
+        SubscribeReceived(1, 1, (Subscription("t", 1),)),
+        PublishReceived(1, Message("t", b"1", 1), 2),
+        UnsubscribeReceived(1, 3, ("t",)),
+    ]
+    together = first.store.handle_many(packets, first.now).changes
+    assert together == tuple(change for packet in packets for change in second.do(packet).changes)
+    assert len(together) > 2

@@ -402,3 +402,29 @@ def test_the_latest_arrival_is_known_whatever_the_order_of_rows() -> None:
     ]
     store = SessionStore.recover(rows, 5.0).store
     assert store.snapshot().arrived_at == 20.0
+
+
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), -float("inf")])
+def test_a_run_begins_at_an_instant(now: float) -> None:
+    with pytest.raises(InvalidValue, match="now must be a finite number of seconds"):
+        SessionStore.recover((), now)
+
+
+def test_what_waits_counts_as_accepted_by_the_session_and_by_the_store() -> None:
+    world = World(durable=True)
+    world.subscriber(1, "a", "t", qos=1)
+    world.lose(1)
+    world.publish("t", b"1", qos=1)
+    world.publish("t", b"2", qos=1)
+    store = recovered(world)
+    assert (store.counters.accepted, store["a"].counters.accepted) == (2, 2)
+
+
+def test_check_looks_at_the_names_of_rows_too() -> None:
+    world = World(durable=True)
+    world.connect(1, "a", session_expiry_interval=10)
+    recorder = world.store._turn.recorder
+    assert recorder is not None
+    recorder.next_id = 0
+    with pytest.raises(AssertionError):
+        world.store.check()

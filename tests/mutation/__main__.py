@@ -19,7 +19,7 @@ GOAL = 0.9
 TESTS = ("tests/core", "tests/behavior", "tests/kit")
 _CORE = {
     "flows": ("tables", "flow_rows"),
-    "queue": ("queue", "queue_edges", "checks"),
+    "queue": ("queue", "queue_edges", "queue_rows", "checks", "recovering"),
     "deadlines": ("deadlines", "deadline_costs", "checks"),
     "session": (
         "session_alone",
@@ -29,7 +29,14 @@ _CORE = {
         "snapshots",
         "pages_and_counters",
     ),
-    "store": ("pages_and_counters", "views", "restored_edges", "handle_many", "snapshots"),
+    "store": (
+        "pages_and_counters",
+        "views",
+        "restored_edges",
+        "handle_many",
+        "snapshots",
+        "recovering",
+    ),
 }
 NEAR = {
     module: tuple(f"tests/core/test_{name}.py" for name in names) for module, names in _CORE.items()
