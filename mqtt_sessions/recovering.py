@@ -145,6 +145,10 @@ class SavedState:
         self.arrived_at = -_INF
         self.bodies: dict[int, Body] = {}
         self.set_aside: list[RowSetAside] = []
+        if not isinstance(rows, Iterable):
+            raise InvalidValue(
+                f"rows must be what a journal's load() gives, not {type(rows).__name__}"
+            )
         self._take(rows)
         self._check_exchanges()
         self._join_wills()

@@ -256,7 +256,8 @@ class SessionStore(Router):
                 CONNECT if that was later, and not now, when the next run begins.
 
         Raises:
-            InvalidValue: `now` is not a finite number, or a row is no `Stored`.
+            InvalidValue: `now` is not a finite number, `rows` is no iterable (a journal
+                instead of what its `load` gives, say), or a row is no `Stored`.
 
         *Cost* O(rows * log rows of a session).
 

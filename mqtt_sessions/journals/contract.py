@@ -7,9 +7,9 @@ from typing import Protocol
 
 from mqtt_sessions._values import value
 from mqtt_sessions.changes import Change, Stored
-from mqtt_sessions.errors import MqttSessionsError
+from mqtt_sessions.errors import InvalidValue, MqttSessionsError
 
-__all__ = ["Journal", "JournalError", "JournalUnusable", "Quarantined"]
+__all__ = ["Journal", "JournalError", "JournalUnusable", "Quarantined", "check_batch"]
 
 
 class JournalError(MqttSessionsError):
@@ -69,10 +69,22 @@ class Journal(Protocol):
         Raises:
             JournalError: It may or may not be durable, and the journal takes no more batches; or
                 the journal is not new, and `load` was not called yet.
-            InvalidValue: It holds something that is no `Change`; nothing was written.
+            InvalidValue: It is no sequence (an `Outcome`, say, instead of its changes), or holds
+                something that is no `Change`; nothing was written.
 
         *Cost* O(changes), and one wait for the disk.
         """
 
     def close(self) -> None:
         """Give everything back; nothing may follow but `close`."""
+
+
+def check_batch(batch: object) -> None:
+    """An `Outcome` or None in the place of changes is the host's mistake, not the disk's; and what
+    can be read only once would be gone before it is written.
+
+    Raises:
+        InvalidValue: It is no sequence.
+    """
+    if not isinstance(batch, Sequence):
+        raise InvalidValue(f"a batch must be a sequence of Change, not {type(batch).__name__}")

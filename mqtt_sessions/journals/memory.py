@@ -22,7 +22,7 @@ from mqtt_sessions.changes import (
     SubscriptionStored,
     row_of,
 )
-from mqtt_sessions.journals.contract import JournalError, Quarantined
+from mqtt_sessions.journals.contract import JournalError, Quarantined, check_batch
 from mqtt_sessions.messages import Delivery, Message
 
 __all__ = ["MemoryJournal"]
@@ -161,6 +161,7 @@ class MemoryJournal:
             raise JournalError(f"the journal takes no more batches: {self._ended}")
         if self._is_unread:
             raise JournalError("the journal takes no batch before it was read: it is not new")
+        check_batch(batch)
         rows = [row_of(change) for change in batch]  # all or nothing, be it no change at all
         self.commits += 1
         fails = self.commits == self._fails_at

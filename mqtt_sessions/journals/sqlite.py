@@ -19,7 +19,12 @@ from mqtt_sessions.changes import (
     Stored,
 )
 from mqtt_sessions.errors import InvalidValue
-from mqtt_sessions.journals.contract import JournalError, JournalUnusable, Quarantined
+from mqtt_sessions.journals.contract import (
+    JournalError,
+    JournalUnusable,
+    Quarantined,
+    check_batch,
+)
 from mqtt_sessions.journals.sqlite_bodies import back_of, pack_alone, pack_copy
 from mqtt_sessions.journals.sqlite_load import Loading
 from mqtt_sessions.journals.sqlite_rows import REMOVED, STORED, Key
@@ -68,6 +73,7 @@ class SQLiteJournal:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
+        self._process = os.getpid()
         self._read_only = read_only
         self._ended = "it is read-only" if read_only else ""
         self._is_unread = self.path.exists()
@@ -126,7 +132,10 @@ class SQLiteJournal:
         try:
             if not is_sound(self._connection):
                 if self._read_only:
-                    raise JournalUnusable(f"{self.path}: its pages are damaged")
+                    raise JournalUnusable(
+                        f"{self.path}: its pages are damaged; the next start of its broker keeps "
+                        "it beside a new file, with all that can be read"
+                    )
                 self._connection, self._quarantined = salvage(self._connection, self.path)
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from names of columns
             raise JournalUnusable(reason_of(self.path, error)) from error
@@ -138,11 +147,17 @@ class SQLiteJournal:
         """Make a batch durable; see `Journal.commit`."""
         if self._ended:
             raise JournalError(f"{self.path} takes no more batches: {self._ended}")
+        if self._process != os.getpid():  # the lock has stayed with the other one
+            raise JournalError(
+                f"{self.path} takes no batch from this process: process {self._process} has opened "
+                "it, and was forked; open it behind the fork"
+            )
         if self._is_unread:  # a store that knows nothing of its rows would mix others with them
             raise JournalError(
                 f"{self.path} takes no batch before it was read: it is not new, so begin with "
                 "SessionStore.recover(journal.load(), now)"
             )
+        check_batch(batch)
         if not batch:
             return
         try:

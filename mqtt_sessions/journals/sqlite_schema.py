@@ -147,7 +147,8 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if read_only:
             version = _check_format(connection, path)
             if version is None:
-                raise JournalUnusable(f"{path} is empty")
+                hint = "; has it lost its log (-wal)?" if path.stat().st_size else ""
+                raise JournalUnusable(f"{path} is empty{hint}")
             if version < FORMAT_VERSION:
                 raise JournalUnusable(
                     f"{path} is a session journal of format {version}, which is read once it has "

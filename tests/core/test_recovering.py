@@ -42,6 +42,7 @@ from mqtt_sessions import (
     WillStored,
 )
 from mqtt_sessions.changes import row_of
+from mqtt_sessions.journals import MemoryJournal
 from mqtt_sessions.testing.durable import durable_view
 from tests.core.helpers import World, of_type, will
 from tests.core.histories import STEPS, Life, Step
@@ -99,6 +100,12 @@ def delivery(number: int, qos: int = 1) -> Delivery:
 def test_what_is_no_row_is_the_hosts_mistake(given: Any) -> None:
     with pytest.raises(InvalidValue, match=f"rows hold {type(given).__name__}, which is no Stored"):
         SessionStore.recover([session(1, "a"), given], 5.0)
+
+
+@pytest.mark.parametrize("given", [None, 5, MemoryJournal()])
+def test_a_journal_is_not_its_rows(given: Any) -> None:
+    with pytest.raises(InvalidValue, match=rf"load\(\) gives, not {type(given).__name__}"):
+        SessionStore.recover(given, 5.0)
 
 
 @pytest.mark.parametrize("given", ["nonsense", None, Delivery(Message("t", b"m"), 0)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mqtt_sessions import InvalidValue, testing
+from mqtt_sessions import InvalidValue, Outcome, testing
 from mqtt_sessions.changes import RetainedStored, SessionStored
 from mqtt_sessions.journals import Journal, JournalError, MemoryJournal
 from mqtt_sessions.messages import Message
@@ -53,6 +53,15 @@ def test_what_is_no_change_is_the_hosts_mistake() -> None:
     journal = MemoryJournal()
     with pytest.raises(InvalidValue, match="a Change was expected, not str"):
         journal.commit([SESSION, "nonsense"])  # type: ignore[list-item]
+    assert (journal.rows, journal.commits) == ((), 0)
+    journal.commit([SESSION])
+
+
+def test_what_is_no_batch_is_the_hosts_mistake_too() -> None:
+    journal = MemoryJournal()
+    for batch in (None, Outcome(), iter((SESSION,))):
+        with pytest.raises(InvalidValue, match=f"sequence of Change, not {type(batch).__name__}"):
+            journal.commit(batch)  # type: ignore[arg-type]
     assert (journal.rows, journal.commits) == ((), 0)
     journal.commit([SESSION])
 

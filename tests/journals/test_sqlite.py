@@ -12,11 +12,12 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from mqtt_sessions import ClientConnected, InvalidValue, SessionStore, testing
+from mqtt_sessions import ClientConnected, InvalidValue, Outcome, SessionStore, testing
 from mqtt_sessions.changes import (
     Change,
     DeliveryRemoved,
@@ -168,12 +169,21 @@ def test_a_database_of_something_else(path: Path, script: str, read_only: bool) 
 
 def test_an_empty_file_becomes_a_journal(path: Path) -> None:
     path.touch()
-    with pytest.raises(JournalUnusable, match="is empty"):
+    with pytest.raises(JournalUnusable, match=r"is empty$"):
         SQLiteJournal(path, read_only=True)
     journal = SQLiteJournal(path)
     assert list(journal.load()) == []
     journal.commit([SESSION])
     assert list(journal.load()) == [SESSION]
+    journal.close()
+
+
+def test_a_file_that_has_lost_its_log_is_told_from_an_empty_one(path: Path) -> None:
+    journal = SQLiteJournal(path)
+    copied = path.with_name("copy.db")
+    shutil.copy(path, copied)
+    with pytest.raises(JournalUnusable, match=r"is empty; has it lost its log \(-wal\)\?"):
+        SQLiteJournal(copied, read_only=True)
     journal.close()
 
 
@@ -349,6 +359,50 @@ def test_what_is_no_change_is_the_hosts_mistake_and_not_the_journals_end(path: P
         journal.commit([SESSION, "nonsense"])  # type: ignore[list-item]
     assert list(journal.load()) == []
     journal.commit([SESSION])
+    assert list(journal.load()) == [SESSION]
+    journal.close()
+
+
+@pytest.mark.parametrize("batch", [None, 5, Outcome(), SESSION, iter((SESSION,))])
+def test_what_is_no_batch_is_the_hosts_mistake_and_not_the_journals_end(
+    path: Path, batch: Any
+) -> None:
+    journal = SQLiteJournal(path)
+    with pytest.raises(InvalidValue, match=f"sequence of Change, not {type(batch).__name__}"):
+        journal.commit(batch)
+    assert list(journal.load()) == []
+    journal.commit([SESSION])
+    assert list(journal.load()) == [SESSION]
+    journal.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+def test_a_process_that_was_forked_off_does_not_write(path: Path) -> None:
+    script = """
+        import os, sys
+        from mqtt_sessions.journals import JournalError, SQLiteJournal
+        from tests.journals.test_sqlite import SESSION
+        journal = SQLiteJournal(sys.argv[1])
+        child = os.fork()
+        if child == 0:
+            try:
+                journal.commit([SESSION])
+            except JournalError as error:
+                print(error, flush=True)
+            os._exit(0)  # nothing of the parent's is finished here
+        os.waitpid(child, 0)
+        assert list(journal.load()) == []
+        journal.commit([SESSION])
+        journal.close()
+        """
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "takes no batch from this process" in told.stdout
+    journal = SQLiteJournal(path)
     assert list(journal.load()) == [SESSION]
     journal.close()
 

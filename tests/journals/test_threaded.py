@@ -130,12 +130,16 @@ def test_a_batch_that_was_handed_over_cannot_be_taken_back() -> None:
     journal = ThreadedJournal(slow)
 
     async def host() -> None:
-        task = asyncio.ensure_future(asyncio.wrap_future(journal.submit(FIRST)))
+        first = journal.submit(FIRST)
+        task = asyncio.ensure_future(asyncio.wrap_future(first))
         later = asyncio.wrap_future(journal.submit(SECOND))
         await asyncio.sleep(0)
         task.cancel()
+        await asyncio.sleep(0)
+        assert not first.cancelled()
         slow.go.release(2)
         await later
+        assert first.result() is None  # it tells what became of its batch all the same
 
     asyncio.run(host())
     assert slow.batches == [FIRST, SECOND]
