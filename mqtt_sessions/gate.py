@@ -6,7 +6,8 @@ which it was produced, by whatever connection: the PUBREC of a repeat relies on 
 first PUBLISH. Most PUBLISH packets at QoS 0 and 1 rely on nothing, and go at once.
 
 A copy that is stored and removed before its batch is cut is never written, and what waited for it
-goes: a message that its receivers acknowledge soon never touches the disk.
+goes: a message that its receivers acknowledge soon never touches the disk. Where it is the end of
+a session that removes the copy, what waited goes on to wait for that.
 
 Packet identifiers come from a block that the session's row reserves, and what is used between two
 rows from that of the row before (see `SessionStored`). So they rely on something only where a row
@@ -284,9 +285,10 @@ class CommitGate:
                 if type(change) is SessionStored and self._note_session(change.session_id):
                     waits |= 2
         if gone:
-            passed_on = self._passed_on(gone, changes)
+            passed_on, ended = self._passed_on(gone, changes), self._ended
             for stored, made_in in gone:
-                if id(stored.delivery.message) not in passed_on:
+                # Of a session that ends: a crash may bring it back, and without this copy.
+                if id(stored.delivery.message) not in passed_on and stored.session_id not in ended:
                     made_in.live -= 1
         if opened and not opened[0].live:
             self._settle(ready)

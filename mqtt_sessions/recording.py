@@ -219,7 +219,8 @@ class Recorder:
         rows = session.rows
         assert rows is not None
         rows.protocol_version = protocol_version
-        rows.reserve(session.last_packet_id)
+        if session.link is None:  # CONNECT: CONNACK waits for the row, and all else waits behind
+            rows.reserve(session.last_packet_id)
         self.touch(session)
         self.alive()  # so that no crash cuts it before it was connected
 

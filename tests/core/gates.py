@@ -133,7 +133,7 @@ class NaiveGate:
             stored.is_dead = record.is_dead = record.is_settled = True
         for stored, _ in removed:
             heirs = [record for record in news if self._is_heir(record, stored)]
-            stored.is_settled = not heirs
+            stored.is_settled = not (heirs or self._has_ended(stored, news))
             for record in heirs:
                 record.is_kept = True
 
@@ -145,6 +145,13 @@ class NaiveGate:
             and isinstance(new, DeliveryStored)
             and not record.is_dead
             and new.delivery.message is old.delivery.message
+        )
+
+    def _has_ended(self, stored: Record, news: list[Record]) -> bool:
+        """A crash may bring the session back, without what was stored and removed."""
+        copy = stored.change
+        return isinstance(copy, DeliveryStored) and any(
+            each.change == SessionRemoved(copy.session_id) for each in news
         )
 
     def _stores_again(self, first: int) -> bool:
@@ -285,12 +292,13 @@ def outcomes(draw: st.DrawFn, state: dict[str, Any]) -> Outcome:
         number = state["next"] = state["next"] + 1
         if kind <= 4:
             delivery = Delivery(draw(st.sampled_from(MESSAGES)), draw(st.integers(0, 2)))
-            changes.append(DeliveryStored(number, 1, None, delivery))
-            state["deliveries"].append(number)
+            session_id = draw(st.sampled_from((1, *state["sessions"])))
+            changes.append(DeliveryStored(number, session_id, None, delivery))
+            state["deliveries"].append((number, session_id))
         elif kind <= 7:
             if state["deliveries"]:
                 at = draw(st.integers(0, len(state["deliveries"]) - 1))
-                changes.append(DeliveryRemoved(state["deliveries"].pop(at)))
+                changes.append(DeliveryRemoved(state["deliveries"].pop(at)[0]))
         elif kind == 8:
             changes.append(MessageStored(number, MESSAGES[0], 0.0, None, None, None))
             state["messages"].append(number)
@@ -317,7 +325,10 @@ def outcomes(draw: st.DrawFn, state: dict[str, Any]) -> Outcome:
 
 def _session(draw: st.DrawFn, state: dict[str, Any], number: int) -> Iterable[Change]:
     if state["sessions"] and draw(st.booleans()):
-        return [SessionRemoved(state["sessions"].pop())]
+        session_id = state["sessions"].pop()
+        gone = [each for each in state["deliveries"] if each[1] == session_id]
+        state["deliveries"] = [each for each in state["deliveries"] if each not in gone]
+        return [*[DeliveryRemoved(each) for each, _ in gone], SessionRemoved(session_id)]
     state["sessions"].append(number)
     return [_row(number)]
 
@@ -416,6 +427,17 @@ class LosesHandovers(CommitGate):
 
     def _passed_on(self, gone: Any, changes: Any) -> set[int]:
         return set()
+
+
+class ForgetsEnds(CommitGate):
+    """What waited for a copy goes though only the end of its session made it unnecessary."""
+
+    __slots__ = ()
+
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+        ends = [each for each in changes if isinstance(each, SessionRemoved)]
+        others = tuple(each for each in changes if each not in ends)
+        return super()._take(others, ready) | super()._take(tuple(ends), ready)
 
 
 class ForgetsWills(CommitGate):
@@ -523,6 +545,7 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     EndsSessionsFirst,
     OneSegment,
     LosesHandovers,
+    ForgetsEnds,
     ForgetsWills,
     ForgetsQueues,
     OverrunsIdentifiers,

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from mqtt_sessions import (
     Action,
+    ClientConnected,
     CloseConnection,
     CommitGate,
+    ConnectionLost,
     Delivery,
     InvalidState,
     InvalidValue,
     Message,
     Outcome,
+    PublishReceived,
     ReasonCode,
     RouteMessage,
     SendConnack,
@@ -31,6 +34,8 @@ from mqtt_sessions import (
     SendPubrel,
     SendSuback,
     SendUnsuback,
+    SessionStore,
+    SubscribeReceived,
     Subscription,
     Will,
     WillPublished,
@@ -419,6 +424,38 @@ def test_another_message_of_the_same_outcome_holds_up_nothing() -> None:
     assert add(gate, DeliveryRemoved(1), stored(2, M2), puback("b")) == (puback("a"),)
     assert add(gate, DeliveryRemoved(2), stored(3, M2), DeliveryRemoved(3)) == (puback("b"),)
     assert gate.take_batch() is None
+
+
+def test_a_copy_of_a_session_that_ends_is_not_acknowledged_before_the_end_is_durable() -> None:
+    """A crash brings the session back, and nobody has the message that was stored nowhere."""
+    gate = CommitGate()
+    add(gate, stored(1), puback())
+    assert add(gate, DeliveryRemoved(1), SessionRemoved(1)) == ()
+    assert batch_of(gate) == [SessionRemoved(1)]
+    assert gate.committed(1) == (puback(),)
+
+
+@pytest.mark.parametrize(
+    "clean_start", [False, True], ids=["goes on until it closes", "begins anew"]
+)
+def test_a_session_that_comes_back_has_what_was_acknowledged(clean_start: bool) -> None:
+    """Its new connection made it one that is not durable, and a crash makes that undone."""
+    store, gate = SessionStore(durable=True), CommitGate()
+    rows: dict[Row, Change] = {}
+    seen: list[Action] = []
+    kept = ClientConnected("s", "s", session_expiry_interval=3600)
+    for event in (kept, SubscribeReceived("s", 1, (Subscription("t", 1),)), ConnectionLost("s")):
+        gate.add(store.handle(event, 0.0))
+    gate.add(store.handle(ClientConnected("p", "p"), 0.0))
+    number, changes = gate.take_batch() or (0, ())
+    rows = applied(rows, changes)
+    gate.committed(number)
+    anew = ClientConnected("s2", "s", clean_start=clean_start, session_expiry_interval=0)
+    for event in (PublishReceived("p", M1, 1), anew):
+        seen += gate.add(store.handle(event, 0.0))
+    assert SessionStore.recover(rows.values(), 1.0).store["s"].queued() == ()  # type: ignore[arg-type]
+    assert seen == []
+    assert SendPuback("p", 1, OK) in commit(gate)
 
 
 # ---------------------------------------------------------------- batches

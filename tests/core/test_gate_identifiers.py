@@ -23,6 +23,7 @@ from mqtt_sessions import (
     PubackReceived,
     PublishReceived,
     SendPublish,
+    SessionExpirySet,
     SessionLimits,
     SessionStore,
     SubscribeReceived,
@@ -123,8 +124,21 @@ def out_of_a_queue(host: Host) -> None:
     host.do(ConnectionWritable("c"))
 
 
+def around_another_row_of_the_session(host: Host) -> None:
+    host.publish(RESERVED - 1)
+    host.do(SessionExpirySet("client", 7200))  # nothing is sent with it, and so nothing waits
+    host.publish(400)
+
+
 @pytest.mark.parametrize(
-    "send", [one_by_one, in_a_batch_that_is_on_its_way, in_one_outcome, out_of_a_queue]
+    "send",
+    [
+        one_by_one,
+        in_a_batch_that_is_on_its_way,
+        in_one_outcome,
+        out_of_a_queue,
+        around_another_row_of_the_session,
+    ],
 )
 def test_what_is_seen_was_reserved(send: Callable[[Host], None]) -> None:
     host = Host()
