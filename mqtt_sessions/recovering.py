@@ -47,6 +47,8 @@ from mqtt_sessions.turn import Settings
 __all__ = ["RowSetAside", "SavedSession", "SavedState", "ghost"]
 
 _INF = float("inf")
+_LARGEST_ID = 2**62
+_NO_ID = "no identifier that was ever given out"
 
 
 @value
@@ -162,15 +164,19 @@ class SavedState:
             if isinstance(row, DeliveryStored):
                 saved = sessions.get(row.session_id)
                 delivery, delivery_id = row.delivery, row.delivery_id
-                if saved is None or not is_valid_topic(delivery.message.topic_name):
+                if (
+                    saved is None
+                    or not 0 < delivery_id <= _LARGEST_ID
+                    or not is_valid_topic(delivery.message.topic_name)
+                ):
                     behind.append(row)
                     continue
+                saved.deliveries.append(delivery)
+                saved.delivery_ids.append(delivery_id)
                 if delivery_id < last_id or delivery.received_at < arrived_at:
                     saved.is_sorted = False
                 else:
                     last_id, arrived_at = delivery_id, delivery.received_at
-                saved.deliveries.append(delivery)
-                saved.delivery_ids.append(delivery_id)
                 if row.message_id is not None:
                     saved.message_ids[delivery_id] = row.message_id
             elif isinstance(row, SubscriptionStored):
@@ -197,9 +203,15 @@ class SavedState:
                 if row.expiry_interval is not None and not 0 < row.expiry_interval < _INF:
                     self._set_aside(row, "it ends with its connection, or at no instant")
                     return
+                if not 0 < row.session_id <= _LARGEST_ID:
+                    self._set_aside(row, _NO_ID)
+                    return
                 self.sessions[row.session_id] = SavedSession(row)
                 self.next_id = max(self.next_id, row.session_id + 1)
             case MessageStored():
+                if not 0 < row.message_id <= _LARGEST_ID:
+                    self._set_aside(row, _NO_ID)
+                    return
                 self.bodies[row.message_id] = Body(row.message_id)
                 self.next_id = max(self.next_id, row.message_id + 1)
             case RetainedStored():
@@ -231,6 +243,9 @@ class SavedState:
         elif isinstance(row, DeliveryStored):
             if not is_valid_topic(row.delivery.message.topic_name):
                 self._set_aside(row, "no topic name")  # and its session would never get past it
+                return
+            if not 0 < row.delivery_id <= _LARGEST_ID:
+                self._set_aside(row, _NO_ID)
                 return
             saved.deliveries.append(row.delivery)
             saved.delivery_ids.append(row.delivery_id)

@@ -157,6 +157,32 @@ def test_rows_that_make_no_sense_cost_nothing_but_themselves() -> None:
     assert [each.packet_id for each in store["a"].in_flight] == [5, 6]
 
 
+@pytest.mark.parametrize("number", [-1, 0, 2**62 + 1, 2**63])
+def test_an_identifier_that_was_never_given_out_is_no_name(number: int) -> None:
+    """The next run would go on behind it, and no journal could hold what comes then."""
+    message = Message("t", b"m", 1)
+    made = SessionStore.recover(
+        [
+            session(1, "a"),
+            session(number, "b"),
+            MessageStored(number, message, 1.0, None, None, None),
+            DeliveryStored(number, 1, None, delivery(1)),
+            DeliveryStored(number, 5, None, delivery(1)),
+        ],
+        100.0,
+    )
+    made.store.check()
+    assert [each.row for each in made.set_aside] == [
+        ("session", number),
+        ("message", number),
+        ("delivery", number),
+        ("delivery", number),
+    ]
+    assert list(made.store) == ["a"]
+    changes = made.store.handle(HeartbeatPassed(), 101.0).changes
+    assert all(each.below < 2**20 for each in changes if isinstance(each, IdsReserved))
+
+
 def test_what_no_client_could_be_sent_is_set_aside() -> None:
     """Else its session would be sent it first, at each connection, for ever."""
     bad = Delivery(Message("t/+", b"x", 2), 2, False, (), 1.0)
