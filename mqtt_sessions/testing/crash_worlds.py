@@ -68,6 +68,11 @@ CRASH_WORLDS: tuple[SmallWorld, ...] = (
         evolve(_LISTENER, entries=(_KEPT, Entry(True, _NEVER, 1)), subscriptions=()),
     ),
     _batches(
+        "a message to a session that ends",
+        Peer("a", entries=(Entry(True),), messages=(_m("1", 1),), prompt=True, cut=False),
+        Peer("b", entries=(Entry(True, _NEVER),), subscriptions=(Subscription("t", 1),)),
+    ),
+    _batches(
         "leaving",
         Peer(
             "b",

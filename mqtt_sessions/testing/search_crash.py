@@ -14,11 +14,13 @@ from mqtt_sessions.actions import (
     SendPubrec,
     SendPubrel,
 )
+from mqtt_sessions.changes import SubscriptionStored
 from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.clients import Client, ServerFault
 from mqtt_sessions.testing.search_account import Account
-from mqtt_sessions.testing.search_rows import RowsOf, is_reserved
+from mqtt_sessions.testing.search_rows import RowsOf, ended, is_reserved
 from mqtt_sessions.testing.search_rules import Ledger
+from mqtt_sessions.topics import matches
 
 __all__ = ["account_after_crash", "check_remembered"]
 
@@ -67,6 +69,7 @@ def check_remembered(
     client: Client,
     clients: Iterable[Client],
     rows: RowsOf,
+    current_rows: RowsOf,
     stored: Ledger,
     current: Ledger,
     *,
@@ -79,6 +82,7 @@ def check_remembered(
         client: Whose.
         clients: All of them.
         rows: The rows as a crash would leave them now.
+        current_rows: The rows as they are to become.
         stored: The account as a crash would leave it now.
         current: The account of the store as it is.
         has_waited: It was withheld until a batch was durable.
@@ -96,7 +100,12 @@ def check_remembered(
             known = saved.visits == account.visits or nothing
         case SendPuback() | SendPubrec():
             held = packet_id in saved.inbound or isinstance(action, SendPuback) or not kept
-            known = held and _is_safe(client.in_flight.get(action.packet_id), stored, current)
+            message = client.in_flight.get(action.packet_id)
+            known = held and (
+                message is None
+                or message in stored.handed
+                or not (_has_copies(message, current) or _comes_back(message, rows, current_rows))
+            )
         case SendPubcomp():
             known = packet_id not in saved.inbound
         case SendPubrel():
@@ -118,14 +127,23 @@ def check_remembered(
         raise ServerFault("host", f"{name!r} sees {what}, which a crash would take back")
 
 
-def _is_safe(message: Message | None, stored: Ledger, current: Ledger) -> bool:
-    """What is acknowledged to its publisher is stored, or everybody has it."""
-    if message is None or message in stored.handed:
-        return True
+def _has_copies(message: Message, current: Ledger) -> bool:
+    """Somebody has not got it yet."""
     copies: list[Any] = []
     for account in current.accounts.values():
         copies += [*account.waiting, *account.begun.values(), *account.released.values()]
-    return all(copy[0] is not message for copy in copies)
+    return any(copy[0] is message for copy in copies)
+
+
+def _comes_back(message: Message, rows: RowsOf, current_rows: RowsOf) -> bool:
+    """A crash would bring a session back that has ended, and without the message."""
+    gone = ended(rows, current_rows)
+    return any(
+        isinstance(each, SubscriptionStored)
+        and each.session_id in gone
+        and matches(each.subscription.topic_filter, message.topic_name)
+        for each in rows.values()
+    )
 
 
 def _may_come_again(message: Message, publisher: Client) -> bool:

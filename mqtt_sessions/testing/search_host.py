@@ -12,7 +12,7 @@ from mqtt_sessions.messages import Message
 from mqtt_sessions.testing.canonical import Names
 from mqtt_sessions.testing.clients import ServerFault
 from mqtt_sessions.testing.search_packets import packet_key
-from mqtt_sessions.testing.search_rows import after_changes
+from mqtt_sessions.testing.search_rows import after_changes, ended
 from mqtt_sessions.testing.search_rules import Ledger
 from mqtt_sessions.testing.search_store import Node
 from mqtt_sessions.turn import Outcome
@@ -120,7 +120,9 @@ class Pending:
         """All of it that decides what happens from here on."""
         moments = tuple(
             [
-                None if each is None else (seen(each), _is_latest(each.ledger, now.ledger))
+                None
+                if each is None
+                else (seen(each), _is_latest(each.ledger, now.ledger), _ended(each, now))
                 for each in (self.stored, self.on_its_way)
             ]
         )
@@ -131,6 +133,17 @@ def _is_latest(ledger: Ledger, now: Ledger) -> tuple[bool, ...]:
     """Of each client: whether its latest connection was known then."""
     return tuple(
         [each.visits == now.accounts[name].visits for name, each in ledger.accounts.items()]
+    )
+
+
+def _ended(moment: Moment, now: Moment) -> frozenset[str]:
+    """Clients whose session of then has ended since: a crash would bring it back."""
+    rows = moment.store.rows
+    gone = ended(rows, now.store.rows)
+    return frozenset(
+        each.client_id
+        for each in rows.values()
+        if isinstance(each, SessionStored) and each.session_id in gone
     )
 
 

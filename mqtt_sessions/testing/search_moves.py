@@ -508,6 +508,7 @@ class _Run:
                     client,
                     state.clients.values(),
                     stored.store.rows,
+                    state.store.rows,
                     stored.ledger,
                     state.ledger,
                     has_waited=have_waited,

@@ -30,7 +30,7 @@ from mqtt_sessions.snapshots import StoreSnapshot
 from mqtt_sessions.store import SessionStore
 from mqtt_sessions.testing.durable import durable_view
 
-__all__ = ["RowsOf", "after_changes", "check_recovery", "check_rows", "is_reserved"]
+__all__ = ["RowsOf", "after_changes", "check_recovery", "check_rows", "ended", "is_reserved"]
 
 RowsOf = Mapping[Row, Stored]
 """The rows of a journal, each under its key."""
@@ -119,6 +119,15 @@ def check_recovery(before: StoreSnapshot, found: RowsOf) -> None:
         assert new == old, f"a crash makes {new} of {old}"
     assert found_again == was, f"a crash makes {found_again} of {was}"
     _check_packet_ids(before, after)
+
+
+def ended(before: RowsOf, after: RowsOf) -> frozenset[int]:
+    """Sessions of the rows before that are not among those after."""
+    return frozenset(
+        each.session_id
+        for row, each in before.items()
+        if isinstance(each, SessionStored) and row not in after
+    )
 
 
 def is_reserved(found: RowsOf, client_id: str, packet_id: int) -> bool:

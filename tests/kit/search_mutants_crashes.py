@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from mqtt_sessions.changes import MessageRemoved
+from mqtt_sessions.changes import MessageRemoved, SessionRemoved
 from mqtt_sessions.gate import CommitGate
 from mqtt_sessions.recording import Recorder
 from mqtt_sessions.recovering import SavedState
@@ -156,6 +156,17 @@ def qos_2_does_not_wait(patch: Patch) -> None:
 
 def identifiers_are_used_before_they_are_reserved(patch: Patch) -> None:
     patch.setattr(CommitGate, "_note_session", lambda *_: False)
+
+
+def the_end_of_a_session_is_forgotten(patch: Patch) -> None:
+    real = CommitGate._take
+
+    def take(self: Any, changes: Any, ready: Any) -> int:
+        ends = tuple(each for each in changes if isinstance(each, SessionRemoved))
+        others = tuple(each for each in changes if each not in ends)
+        return real(self, others, ready) | real(self, ends, ready)
+
+    patch.setattr(CommitGate, "_take", take)
 
 
 def what_follows_a_batch_waits_for_no_other(patch: Patch) -> None:

@@ -60,6 +60,7 @@ COUNTS = {
     "QoS 2 out, batches": (853, 2966, 15),
     "a client hears itself, batches": (2374, 8158, 23),
     "Clean Start, batches": (180, 636, 7),
+    "a message to a session that ends, batches": (684, 2382, 8),
     "leaving, batches": (2494, 9689, 10),
     "wills, batches": (3281, 12170, 10),
 }
@@ -170,6 +171,12 @@ MUTANTS = (
         crashes.identifiers_are_used_before_they_are_reserved,
         "identifiers are reserved, batches",
         3,
+        None,
+    ),
+    Mutant(
+        crashes.the_end_of_a_session_is_forgotten,
+        "a message to a session that ends, batches",
+        5,
         None,
     ),
     Mutant(
