@@ -375,15 +375,22 @@ def claims(role: wire.Role, version: int) -> Iterator[bytes]:
 
 
 def check_memory(make: MakeDecoder, role: wire.Role, version: int, data: bytes) -> None:
-    """What is held grows with what has arrived, not with what is claimed."""
-    decoder = make(role, version)
-    tracemalloc.start()
-    try:
-        items = decoder.feed(data)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 20_000 + 20 * len(data), f"{peak} bytes for {len(data)}: {items!r}"
+    """What is held grows with what has arrived, not with what is claimed.
+
+    Other threads of the test run are counted too: what a decoder itself takes, it takes each time.
+    """
+    peaks = []
+    for _ in range(3):
+        decoder = make(role, version)
+        tracemalloc.start()
+        try:
+            items = decoder.feed(data)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        if peaks[-1] < 20_000 + 20 * len(data):
+            return
+    raise AssertionError(f"{peaks} bytes for {len(data)}: {items!r}")
 
 
 def unbounded(role: wire.Role, version: int | None) -> wire.Decoder:
