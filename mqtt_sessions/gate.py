@@ -6,8 +6,9 @@ which it was produced, by whatever connection: the PUBREC of a repeat relies on 
 first PUBLISH. Most PUBLISH packets at QoS 0 and 1 rely on nothing, and go at once.
 
 A copy that is stored and removed before its batch is cut is never written, and what waited for it
-goes: a message that its receivers acknowledge soon never touches the disk. Where it is the end of
-a session that removes the copy, what waited goes on to wait for that.
+goes: a message that its receivers acknowledge soon never touches the disk. Where the copy had to
+make room, or its session ends, or a new connection cannot take it, what waited goes on to wait for
+that, for a crash would undo it.
 
 Packet identifiers come from a block that the session's row reserves, and what is used between two
 rows from that of the row before (see `SessionStored`). So they rely on something only where a row
@@ -285,14 +286,34 @@ class CommitGate:
                 if type(change) is SessionStored and self._note_session(change.session_id):
                     waits |= 2
         if gone:
-            passed_on, ended = self._passed_on(gone, changes), self._ended
-            for stored, made_in in gone:
-                # Of a session that ends: a crash may bring it back, and without this copy.
-                if id(stored.delivery.message) not in passed_on and stored.session_id not in ended:
-                    made_in.live -= 1
+            self._elide(gone, changes)
         if opened and not opened[0].live:
             self._settle(ready)
         return waits
+
+    def _elide(
+        self, gone: list[tuple[DeliveryStored, _Segment]], changes: tuple[Change, ...]
+    ) -> None:
+        """Copies that were stored and removed in the open batch: what waited for them goes.
+
+        Unless a crash undoes what made them go, and so brings back a session that has never got
+        them: its end, a newcomer that took their place, a connection that could not take them.
+        """
+        undone = {
+            each.session_id
+            for each in changes
+            if type(each) is SessionStored
+            or (type(each) is DeliveryStored and each.delivery_id in self._deliveries)
+        }
+        passed_on = self._passed_on(gone, changes)
+        for stored, made_in in gone:
+            session_id = stored.session_id
+            if id(stored.delivery.message) in passed_on or session_id in self._ended:
+                continue
+            if session_id in undone:  # the removal is written for them to wait for
+                self._fix(stored.delivery_id << 2, DeliveryRemoved(stored.delivery_id))
+            else:
+                made_in.live -= 1
 
     def _note_session(self, session_id: int) -> bool:
         """Its row stands in the open batch; whether the row before it is still to be durable."""

@@ -71,6 +71,7 @@ class Record:
         is_dead: It was elided: nobody writes it.
         is_settled: Nobody has to wait for it any more.
         is_kept: A message was passed on with it: it is not elided.
+        is_written_for_nothing: It removes what was never stored; what waited waits for it.
     """
 
     def __init__(self, change: Change) -> None:
@@ -79,6 +80,7 @@ class Record:
         self.is_dead = False
         self.is_settled = False
         self.is_kept = False
+        self.is_written_for_nothing = False
 
 
 class NaiveGate:
@@ -101,7 +103,7 @@ class NaiveGate:
             if isinstance(notice, WillPublished):
                 self.wills.append((notice.message, seen))
         may_repeat = any(
-            not record.is_dead
+            not (record.is_dead or record.is_written_for_nothing)
             and isinstance(record.change, DeliveryRemoved | ReplayStored | ReplayRemoved)
             for record in self.history[first:]
         )
@@ -131,9 +133,13 @@ class NaiveGate:
         ]
         for stored, record in removed:
             stored.is_dead = record.is_dead = record.is_settled = True
-        for stored, _ in removed:
+        for stored, removal in removed:
             heirs = [record for record in news if self._is_heir(record, stored)]
-            stored.is_settled = not (heirs or self._has_ended(stored, news))
+            must_wait = bool(heirs) or self._has_ended(stored, news)
+            if not must_wait and self._had_to_go(stored, news):
+                must_wait = removal.is_written_for_nothing = True
+                removal.is_dead = removal.is_settled = False
+            stored.is_settled = not must_wait
             for record in heirs:
                 record.is_kept = True
 
@@ -152,6 +158,16 @@ class NaiveGate:
         copy = stored.change
         return isinstance(copy, DeliveryStored) and any(
             each.change == SessionRemoved(copy.session_id) for each in news
+        )
+
+    def _had_to_go(self, stored: Record, news: list[Record]) -> bool:
+        """A crash takes back the newcomer that needed its room, or the connection."""
+        copy = stored.change
+        return isinstance(copy, DeliveryStored) and any(
+            isinstance(each.change, DeliveryStored | SessionStored)
+            and each.change.session_id == copy.session_id
+            and not each.is_dead
+            for each in news
         )
 
     def _stores_again(self, first: int) -> bool:
@@ -273,8 +289,6 @@ def _fixed(session_id: int, number: int) -> tuple[Change, ...]:
         WillRemoved("a"),
         IdsReserved(number),
         ReplayRemoved(session_id),
-        _row(session_id),
-        _row(session_id),
     )
 
 
@@ -288,7 +302,7 @@ def outcomes(draw: st.DrawFn, state: dict[str, Any]) -> Outcome:
     """An outcome that can come after those that the state has seen."""
     changes: list[Change] = []
     for _ in range(draw(st.sampled_from((0, 0, 1, 1, 1, 2, 3, 5)))):
-        kind = draw(st.integers(0, 15))
+        kind = draw(st.integers(0, 19))
         number = state["next"] = state["next"] + 1
         if kind <= 4:
             delivery = Delivery(draw(st.sampled_from(MESSAGES)), draw(st.integers(0, 2)))
@@ -308,6 +322,8 @@ def outcomes(draw: st.DrawFn, state: dict[str, Any]) -> Outcome:
         elif kind <= 13:
             session_id = draw(st.sampled_from((1, *state["sessions"])))
             changes.append(draw(st.sampled_from(_fixed(session_id, draw(st.integers(0, 1))))))
+        elif kind <= 17:
+            changes.append(_row(draw(st.sampled_from((1, *state["sessions"])))))
         else:
             changes += _session(draw, state, number)
     notices: tuple[Notice, ...] = (SessionEnded("a", End.EXPIRED),)
@@ -440,6 +456,18 @@ class ForgetsEnds(CommitGate):
         return super()._take(others, ready) | super()._take(tuple(ends), ready)
 
 
+class ForgetsCauses(CommitGate):
+    """What waited for a copy goes though only a newcomer, or a connection, made it go."""
+
+    __slots__ = ()
+
+    def _take(self, changes: tuple[Change, ...], ready: list[Action]) -> int:
+        waits = 0
+        for change in sorted(changes, key=lambda each: not isinstance(each, DeliveryRemoved)):
+            waits |= super()._take((change,), ready)
+        return waits
+
+
 class ForgetsWills(CommitGate):
     """Copies of a will go before its removal is durable."""
 
@@ -546,6 +574,7 @@ BROKEN: tuple[Callable[..., CommitGate], ...] = (
     OneSegment,
     LosesHandovers,
     ForgetsEnds,
+    ForgetsCauses,
     ForgetsWills,
     ForgetsQueues,
     OverrunsIdentifiers,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from mqtt_sessions import (
     InvalidValue,
     Message,
     Outcome,
+    OverflowPolicy,
     PublishReceived,
     ReasonCode,
     RouteMessage,
@@ -34,6 +36,7 @@ from mqtt_sessions import (
     SendPubrel,
     SendSuback,
     SendUnsuback,
+    SessionLimits,
     SessionStore,
     SubscribeReceived,
     Subscription,
@@ -421,9 +424,57 @@ def test_a_message_that_passes_to_another_session_is_not_acknowledged_before_it_
 def test_another_message_of_the_same_outcome_holds_up_nothing() -> None:
     gate = CommitGate()
     add(gate, stored(1), puback("a"))
-    assert add(gate, DeliveryRemoved(1), stored(2, M2), puback("b")) == (puback("a"),)
+    other = evolve(stored(2, M2), session_id=2)
+    assert add(gate, DeliveryRemoved(1), other, puback("b")) == (puback("a"),)
     assert add(gate, DeliveryRemoved(2), stored(3, M2), DeliveryRemoved(3)) == (puback("b"),)
     assert gate.take_batch() is None
+
+
+@pytest.mark.parametrize("cause", [stored(2, M2), SESSION], ids=["a newcomer", "a connection"])
+def test_a_copy_that_had_to_go_is_not_acknowledged_before_the_cause_is_durable(
+    cause: Change,
+) -> None:
+    """A crash takes the cause back; then the session would have room for the message."""
+    gate = CommitGate()
+    add(gate, stored(1), puback())
+    assert add(gate, cause, DeliveryRemoved(1)) == ()
+    assert set(batch_of(gate)) == {cause, DeliveryRemoved(1)}
+    assert gate.committed(1) == (puback(),)
+
+
+def test_what_had_to_go_waits_for_its_batch_though_the_newcomer_is_not_written() -> None:
+    gate = CommitGate()
+    add(gate, stored(1), puback())
+    assert add(gate, DeliveryRemoved(1), stored(2, M2)) == ()
+    assert add(gate, DeliveryRemoved(2)) == ()
+    assert gate.waiting == 1
+    assert batch_of(gate) == [DeliveryRemoved(1)]
+    assert gate.committed(1) == (puback(),)
+
+
+@pytest.mark.parametrize("newcomer", [0, 1])
+def test_a_message_that_had_to_make_room_is_not_acknowledged_before_that_is_durable(
+    newcomer: int,
+) -> None:
+    limits = SessionLimits(maximum_queued_messages=1, overflow=OverflowPolicy.DROP_OLDEST)
+    store, gate = SessionStore(limits=limits, durable=True), CommitGate()
+    rows: dict[Row, Change] = {}
+    kept = ClientConnected("s", "s", session_expiry_interval=3600)
+    for event in (kept, SubscribeReceived("s", 1, (Subscription("t", 1),)), ConnectionLost("s")):
+        gate.add(store.handle(event, 0.0))
+    gate.add(store.handle(ClientConnected("p", "p"), 0.0))
+    number, changes = gate.take_batch() or (0, ())
+    rows = applied(rows, changes)
+    gate.committed(number)
+    later = PublishReceived("p", Message("t", b"2", newcomer), 2 if newcomer else None)
+    seen: list[Action] = []
+    for event in (PublishReceived("p", Message("t", b"1", 1), 1), later):
+        seen += gate.add(store.handle(event, 0.0))
+    assert seen == []
+    number, changes = gate.take_batch() or (0, ())
+    back = SessionStore.recover(applied(rows, changes).values(), 1.0).store  # type: ignore[arg-type]
+    assert [each.message.payload for each in back["s"].queued()] == [b"2"]
+    assert SendPuback("p", 1, OK) in gate.committed(number)
 
 
 def test_a_copy_of_a_session_that_ends_is_not_acknowledged_before_the_end_is_durable() -> None:
@@ -438,7 +489,7 @@ def test_a_copy_of_a_session_that_ends_is_not_acknowledged_before_the_end_is_dur
 @pytest.mark.parametrize(
     "clean_start", [False, True], ids=["goes on until it closes", "begins anew"]
 )
-def test_a_session_that_comes_back_has_what_was_acknowledged(clean_start: bool) -> None:
+def test_nothing_is_acknowledged_that_a_session_that_comes_back_has_not(clean_start: bool) -> None:
     """Its new connection made it one that is not durable, and a crash makes that undone."""
     store, gate = SessionStore(durable=True), CommitGate()
     rows: dict[Row, Change] = {}
@@ -655,7 +706,8 @@ class History:
 def run(make: Callable[..., CommitGate], data: st.DataObject) -> None:
     qos1_waits = data.draw(st.booleans())
     history = History(make(qos1_waits=qos1_waits), NaiveGate(qos1_waits=qos1_waits))
-    state: dict[str, Any] = {"next": 0, "deliveries": [], "messages": [], "sessions": []}
+    # 1 is a session that is there all along, and no identifier is used again
+    state: dict[str, Any] = {"next": 1, "deliveries": [], "messages": [], "sessions": []}
     for step in data.draw(st.lists(st.sampled_from("aaaaaacCd"), max_size=30)):
         if step == "a":
             history.add(data.draw(outcomes(state)))
