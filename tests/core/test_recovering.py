@@ -183,7 +183,7 @@ def test_an_identifier_that_was_never_given_out_is_no_name(number: int) -> None:
     changes = made.store.handle(event, 101.0).changes
     reserved = [each.below for each in changes if isinstance(each, IdsReserved)]
     assert reserved
-    assert max(reserved) < 2**20
+    assert max(reserved) < 2**30
 
 
 def test_what_no_client_could_be_sent_is_set_aside() -> None:
