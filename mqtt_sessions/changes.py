@@ -353,6 +353,9 @@ Removed = (
 Change = Stored | Removed
 """Every change, as a closed union."""
 
+LARGEST_ID = 2**62
+"""Nothing is ever numbered so high, and the next run goes on behind the highest number."""
+
 Row = tuple[str | int, ...]
 """The key of a row: its table, and what names it there."""
 

@@ -15,6 +15,7 @@ from typing import Never
 
 from mqtt_sessions._values import value
 from mqtt_sessions.changes import (
+    LARGEST_ID,
     DeliveryStored,
     EpochStored,
     ExchangeStored,
@@ -47,7 +48,6 @@ from mqtt_sessions.turn import Settings
 __all__ = ["RowSetAside", "SavedSession", "SavedState", "ghost"]
 
 _INF = float("inf")
-_LARGEST_ID = 2**62
 _NO_ID = "no identifier that was ever given out"
 
 
@@ -166,7 +166,7 @@ class SavedState:
                 delivery, delivery_id = row.delivery, row.delivery_id
                 if (
                     saved is None
-                    or not 0 < delivery_id <= _LARGEST_ID
+                    or not 0 < delivery_id <= LARGEST_ID
                     or not is_valid_topic(delivery.message.topic_name)
                 ):
                     behind.append(row)
@@ -203,13 +203,13 @@ class SavedState:
                 if row.expiry_interval is not None and not 0 < row.expiry_interval < _INF:
                     self._set_aside(row, "it ends with its connection, or at no instant")
                     return
-                if not 0 < row.session_id <= _LARGEST_ID:
+                if not 0 < row.session_id <= LARGEST_ID:
                     self._set_aside(row, _NO_ID)
                     return
                 self.sessions[row.session_id] = SavedSession(row)
                 self.next_id = max(self.next_id, row.session_id + 1)
             case MessageStored():
-                if not 0 < row.message_id <= _LARGEST_ID:
+                if not 0 < row.message_id <= LARGEST_ID:
                     self._set_aside(row, _NO_ID)
                     return
                 self.bodies[row.message_id] = Body(row.message_id)
@@ -244,7 +244,7 @@ class SavedState:
             if not is_valid_topic(row.delivery.message.topic_name):
                 self._set_aside(row, "no topic name")  # and its session would never get past it
                 return
-            if not 0 < row.delivery_id <= _LARGEST_ID:
+            if not 0 < row.delivery_id <= LARGEST_ID:
                 self._set_aside(row, _NO_ID)
                 return
             saved.deliveries.append(row.delivery)

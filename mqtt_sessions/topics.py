@@ -58,9 +58,6 @@ def is_valid_filter(topic_filter: str) -> bool:
 
     Spec: MQTT 5.0 §4.7.1 [MQTT-4.7.1-1], [MQTT-4.7.1-2], §4.7.3.
     """
-    if "+" not in topic_filter and "#" not in topic_filter and topic_filter.isascii():
-        # the common case spelled out, as above
-        return 0 < len(topic_filter) <= _MAX_BYTES and "\0" not in topic_filter
     if not _is_text(topic_filter):
         return False
     if "#" in topic_filter:

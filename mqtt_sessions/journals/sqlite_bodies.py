@@ -12,6 +12,7 @@ told, publisher, subscription identifiers, Message Expiry Interval, the other pr
 from __future__ import annotations
 
 import json
+import math
 import struct
 from functools import lru_cache
 
@@ -38,8 +39,6 @@ _UINT32 = struct.Struct("<I")
 _BYTE = struct.Struct("B")
 
 _pack_head = _HEAD.pack
-_unpack_head = _HEAD.unpack_from
-_INF = float("inf")
 _LENGTHS = tuple(bytes((length,)) for length in range(256))
 
 # Bits 0 and 1 are the QoS of the message, 8 and 9 that of the delivery.
@@ -61,13 +60,13 @@ _COPY_BITS = 3 << 8 | _DELIVERY_RETAIN | _IS_RETAINED | _COPIED | _OWN_ARRIVAL |
 
 # What is plain has no options but perhaps a publisher, as almost all have.
 _PLAIN = {
-    message_qos
-    | retain * _RETAIN
-    | qos << 8
-    | sent * _DELIVERY_RETAIN
-    | replayed * _IS_RETAINED
-    | named * _PUBLISHER: (message_qos, retain == 1, qos, sent == 1, replayed == 1, named == 1)
-    for named in range(2)
+    message_qos | retain * _RETAIN | qos << 8 | sent * _DELIVERY_RETAIN | replayed * _IS_RETAINED: (
+        message_qos,
+        retain == 1,
+        qos,
+        sent == 1,
+        replayed == 1,
+    )
     for message_qos in range(3)
     for retain in range(2)
     for qos in range(3)
@@ -352,30 +351,23 @@ def unpack_body(body: bytes, topic_name: str | None = None) -> Delivery:
     Raises:
         Exception: One of `DAMAGE`.
     """
-    flags, received_at, length = _unpack_head(body)
-    plain = _PLAIN.get(flags)
-    if plain is None or not received_at < _INF:
+    flags, received_at, length = _HEAD.unpack_from(body)
+    plain = _PLAIN.get(flags & ~_PUBLISHER)
+    if plain is None or not received_at < math.inf:
         return _unpack_rare(body, topic_name)
-    message_qos, retain, qos, delivery_retain, is_retained, named = plain
     at = 11 + length
     topic = body[11:at].decode() if topic_name is None else topic_name
     publisher = None
-    if named:
+    if flags & _PUBLISHER:
         begin = at + 1
         at = begin + body[at]
         publisher = _name(body[begin:at])
     if at > len(body):
         raise Damaged("it is cut short")
+    message_qos, retain, qos, delivery_retain, is_retained = plain
+    message = Message(topic, body[at:], message_qos, retain)
     return Delivery(
-        Message(topic, body[at:], message_qos, retain),
-        qos,
-        delivery_retain,
-        (),
-        received_at,
-        None,
-        None,
-        publisher,
-        is_retained,
+        message, qos, delivery_retain, (), received_at, None, None, publisher, is_retained
     )
 
 
@@ -393,9 +385,9 @@ def _unpack_rare(body: bytes, topic_name: str | None) -> Delivery:
     topic = topic_bytes.decode() if topic_name is None else topic_name
     message = options.message(topic)
     plain = _PLAIN.get(flags & ~(_OPTIONS | _WIDE))
-    if plain is None or not received_at < _INF:
+    if plain is None or not received_at < math.inf:
         raise Damaged("its flags or its arrival are out of range")
-    _, _, qos, retain, is_retained, _ = plain
+    _, _, qos, retain, is_retained = plain
     return Delivery(
         message, qos, retain, ids, received_at, expires_at, told, publisher, is_retained
     )
@@ -464,7 +456,7 @@ def _copy_of(row: MessageStored, options: _Options) -> tuple[Delivery, tuple[int
             same = flags & ~(_OWN_ARRIVAL | _ARRIVAL), options.body[options.at :]
         arrival = own
     ids = options.ids()
-    if options.at != len(options.body) or not received_at < _INF:
+    if options.at != len(options.body) or not received_at < math.inf:
         raise Damaged("its arrival is out of range, or something stands behind its end")
-    _, _, qos, retain, is_retained, _ = plain
+    _, _, qos, retain, is_retained = plain
     return Delivery(row.message, qos, retain, ids, received_at, *arrival, is_retained), same

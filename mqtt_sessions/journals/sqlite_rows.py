@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mqtt_sessions.changes import (
+    LARGEST_ID,
     EpochStored,
     ExchangeRemoved,
     ExchangeStored,
@@ -43,10 +44,6 @@ Columns: TypeAlias = tuple[Any, ...]
 
 Key: TypeAlias = tuple[Any, ...]
 """The columns that name a row in its table, which are its first."""
-
-
-LARGEST_ID = 2**62
-"""Nothing is ever numbered so high, and the next run goes on behind the highest number."""
 
 
 # ---------------------------------------------------------------- writing

@@ -109,6 +109,17 @@ def batch_of(gate: CommitGate) -> list[Change]:
     return [] if batch is None else list(batch[1])
 
 
+def parked(store: SessionStore, gate: CommitGate) -> dict[Row, Change]:
+    """The rows of a session `s` that waits for topic `t`; a publisher `p` is there too."""
+    kept = ClientConnected("s", "s", session_expiry_interval=3600)
+    for event in (kept, SubscribeReceived("s", 1, (Subscription("t", 1),)), ConnectionLost("s")):
+        gate.add(store.handle(event, 0.0))
+    gate.add(store.handle(ClientConnected("p", "p"), 0.0))
+    number, changes = gate.take_batch() or (0, ())
+    gate.committed(number)
+    return applied({}, changes)
+
+
 # ---------------------------------------------------------------- what waits for what
 
 PROMISES: dict[str, tuple[tuple[Change, ...], Action]] = {
@@ -458,14 +469,7 @@ def test_a_message_that_had_to_make_room_is_not_acknowledged_before_that_is_dura
 ) -> None:
     limits = SessionLimits(maximum_queued_messages=1, overflow=OverflowPolicy.DROP_OLDEST)
     store, gate = SessionStore(limits=limits, durable=True), CommitGate()
-    rows: dict[Row, Change] = {}
-    kept = ClientConnected("s", "s", session_expiry_interval=3600)
-    for event in (kept, SubscribeReceived("s", 1, (Subscription("t", 1),)), ConnectionLost("s")):
-        gate.add(store.handle(event, 0.0))
-    gate.add(store.handle(ClientConnected("p", "p"), 0.0))
-    number, changes = gate.take_batch() or (0, ())
-    rows = applied(rows, changes)
-    gate.committed(number)
+    rows = parked(store, gate)
     later = PublishReceived("p", Message("t", b"2", newcomer), 2 if newcomer else None)
     seen: list[Action] = []
     for event in (PublishReceived("p", Message("t", b"1", 1), 1), later):
@@ -492,15 +496,8 @@ def test_a_copy_of_a_session_that_ends_is_not_acknowledged_before_the_end_is_dur
 def test_nothing_is_acknowledged_that_a_session_that_comes_back_has_not(clean_start: bool) -> None:
     """Its new connection made it one that is not durable, and a crash makes that undone."""
     store, gate = SessionStore(durable=True), CommitGate()
-    rows: dict[Row, Change] = {}
+    rows = parked(store, gate)
     seen: list[Action] = []
-    kept = ClientConnected("s", "s", session_expiry_interval=3600)
-    for event in (kept, SubscribeReceived("s", 1, (Subscription("t", 1),)), ConnectionLost("s")):
-        gate.add(store.handle(event, 0.0))
-    gate.add(store.handle(ClientConnected("p", "p"), 0.0))
-    number, changes = gate.take_batch() or (0, ())
-    rows = applied(rows, changes)
-    gate.committed(number)
     anew = ClientConnected("s2", "s", clean_start=clean_start, session_expiry_interval=0)
     for event in (PublishReceived("p", M1, 1), anew):
         seen += gate.add(store.handle(event, 0.0))
